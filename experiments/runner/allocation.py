@@ -18,6 +18,7 @@ from experiments.sweep.jobs import Task
 from experiments.sweep.plan import Plan
 from experiments.sweep.preparations import WeightsDownload
 from experiments.sweep.probes import Probe, probes_by_training
+from experiments.sweep.shorter import longest_planned
 from experiments.sweep.spec import ResourcesConfig, gpus_asked_for
 from experiments.sweep.tasks import DataSource, Evaluation, Kind, SweepTask, Training, own_training
 from experiments.wording import count
@@ -124,7 +125,12 @@ class Allocator:
         return allocated.cpus <= self.cores and allocated.gpus <= self.devices + 1e-6
 
     def _count(self, kind: Kind) -> int:
-        return len(self.plan.trainings if kind == "training" else self.plan.evaluations)
+        """How many tasks of a kind could run side by side: no training beside one that begins at its end."""
+        if kind == "evaluation":
+            return len(self.plan.evaluations)
+        trainings = self.plan.trainings
+        waited_for = {longest_planned(shorter, trainings) for shorter in self.plan.shorter.values()}
+        return len(trainings.keys() - waited_for)
 
     def _gpus(self, task: Task) -> float:
         asked = self.resources.gpus

@@ -21,6 +21,7 @@ from experiments.sweep.kept_states import step_reached
 from experiments.sweep.names import matching, meant_cell
 from experiments.sweep.plan import Plan, plan_of_cells
 from experiments.sweep.preparations import WeightsDownload
+from experiments.sweep.shorter import longest_planned
 
 
 def open_schedule(plan: Plan, store: Store, options: Options = Options(), costs: Costs | None = None) -> Schedule:
@@ -59,10 +60,9 @@ def open_schedule(plan: Plan, store: Store, options: Options = Options(), costs:
 
 
 def _waits_for(signature: str, asked: Plan, store: Store) -> tuple[str, ...]:
-    """Return the longest of the asked trainings at whose ends a training may begin, unless it has begun."""
-    if step_reached(signature, store) is not None:
-        return ()
-    return tuple(other.signature for other in asked.shorter[signature] if other.signature in asked.trainings)[:1]
+    """Return the training at whose end one begins, if that is asked for, too; nothing for one that has begun."""
+    other = longest_planned(asked.shorter[signature], asked.trainings)
+    return (other,) if other is not None and step_reached(signature, store) is None else ()
 
 
 def _trained_again(plan: Plan, asked: Plan, present: frozenset[str], store: Store, options: Options) -> frozenset[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -22,6 +22,11 @@ class Shorter:
 
     signature: str
     steps: int
+
+
+def longest_planned(shorter: Iterable[Shorter], planned: Container[str]) -> str | None:
+    """Return the longest of shorter trainings that is planned, for whose end a run waits."""
+    return next((other.signature for other in shorter if other.signature in planned), None)
 
 
 def journal_interval(config: TrainingConfig) -> int:

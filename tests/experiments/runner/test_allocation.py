@@ -10,7 +10,7 @@ from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.sweep.probes import Probe
 from experiments.sweep.spec import ResourcesConfig
-from tests.planning import probes_by_training
+from tests.planning import load_sweep, plan_sweep, probes_by_training
 from tests.results import probe_result
 
 NO_GPU, EIGHT_GPUS = {"CPU": 16.0}, {"CPU": 32.0, "GPU": 8.0}
@@ -57,6 +57,20 @@ def test_each_training_gets_what_was_asked_or_a_gpu_or_an_even_share(
     tiny_plan: Plan, empty: Store, resources: ResourcesConfig, total: dict, expected: Allocation
 ) -> None:
     assert Allocator(tiny_plan, resources, total, empty).of(first(tiny_plan, "training")) == expected
+
+
+@pytest.mark.parametrize(("seeds", "threads"), [("[0]", 8), ("[0, 1]", 4)])
+def test_trainings_that_wait_for_each_other_share_no_cores(
+    seeds: str, threads: int, tiny_file: Path, empty: Store
+) -> None:
+    axis = "  model.attention: [false, true]\n"
+    tiny_file.write_text(tiny_file.read_text().replace(axis, "  training.kimg: [0.64, 1.28, 3.2]\n"))
+
+    def cpus(*overrides: str) -> int:
+        plan = plan_sweep(load_sweep(tiny_file, (f"seeds={seeds}", *overrides)))
+        return Allocator(plan, ResourcesConfig(), {"CPU": 8.0}, empty).of(first(plan, "training")).cpus
+
+    assert (cpus(), cpus("training.keep_state=false")) == (threads, max(1, threads // 3))
 
 
 def test_an_evaluation_gets_one_gpu_where_a_training_gets_several(tiny_plan: Plan, empty: Store) -> None:
