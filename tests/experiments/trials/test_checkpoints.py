@@ -98,7 +98,7 @@ def test_a_line_after_a_shorter_training_is_the_mean_of_its_own_steps(tmp_path: 
     assert lines[-4:] == [(501, 1.0), (503, 4.0), (505, 0.3), (510, 0.7)]
 
 
-def test_a_line_that_an_interruption_cuts_in_two_is_the_mean_of_all_its_steps(tmp_path: Path) -> None:
+def test_a_line_cut_in_two_by_an_interruption_is_the_mean_of_all_steps(tmp_path: Path) -> None:
     first = new_manager(tmp_path)
     go_on(first, [1.0] * 5 + [0.1, 0.2])
     first.save()
