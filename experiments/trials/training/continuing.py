@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from edm.train import Computing
@@ -50,7 +51,8 @@ def _is_computed_as(result: TrainingResult, computing: Computing) -> bool:
 def _take_over(source: Path, state: Path, other: Shorter, result: TrainingResult, folder: Path) -> None:
     """Copy what a training is to begin with; last the checkpoint, without which none of the others counts."""
     for name in CURVES:
-        write_bytes(folder / name, (source / name).read_bytes())
+        with suppress(FileNotFoundError):  # somebody deleted it, and no result depends on it
+            write_bytes(folder / name, (source / name).read_bytes())
     (folder / GRIDS).mkdir(exist_ok=True)
     for picture in listed(source / GRIDS, "[!.]*.png"):
         write_bytes(folder / GRIDS / picture.name, picture.read_bytes())

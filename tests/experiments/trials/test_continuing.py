@@ -184,6 +184,16 @@ def test_a_state_that_cannot_be_used_is_passed_over(
     assert_same(store, longer, whole)
 
 
+@pytest.mark.parametrize("name", ["journal.jsonl", "validation.jsonl"])
+def test_a_curve_that_somebody_deleted_is_no_obstacle(digits: Store, whole: Store, tmp_path: Path, name: str) -> None:
+    store, (short, longer, context) = copy_of(digits, tmp_path / "store"), both(tmp_path)
+    assert perform(store, short, context).state == "done"
+    (store.folder_of(short) / name).unlink()
+    assert perform(store, longer, context).state == "done"
+    assert result_of(store, longer).continues == short.signature
+    assert_same(store, longer, whole)
+
+
 def test_the_next_shorter_one_takes_the_place_of_one_that_cannot_be_used(digits: Store, tmp_path: Path) -> None:
     store = copy_of(digits, tmp_path / "store")
     shortest, short, longer = (of_length(tmp_path, kimg) for kimg in (0.16, 0.32, 0.64))
