@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,7 +37,7 @@ def read_sweep(text: str, store: Path, overrides: tuple[str, ...] = ()) -> Reque
     from experiments.inputs import InputFiles
     from experiments.store.store import Store
     from experiments.store.sweep_records import means_file
-    from experiments.sweep.reader import load_sweep
+    from experiments.sweep.reader import load_sweep, with_resources
 
     reading, place = Reading(), Store(store)
     inputs = InputFiles(reading.folder)
@@ -45,9 +46,9 @@ def read_sweep(text: str, store: Path, overrides: tuple[str, ...] = ()) -> Reque
             return RequestedSweep(load_sweep(text, overrides, inputs), inputs)
     from experiments.tracking.records import recall_sweep  # only now: an error in a file is reported without it
 
-    sweep = recall_sweep(text, place)
-    _refuse_overrides(text, overrides)
-    return RequestedSweep(sweep, inputs, text)
+    sweep, resources = recall_sweep(text, place), [each for each in overrides if each.startswith("resources.")]
+    _refuse_overrides(text, [each for each in overrides if each not in resources])
+    return RequestedSweep(with_resources(sweep, resources, inputs), inputs, text)
 
 
 def overrides_of(set_: list[str] | None, gpus: str | None, cpus: int | None) -> tuple[str, ...]:
@@ -75,7 +76,7 @@ def plan_of(text: str, store: Path, overrides: tuple[str, ...] = ()) -> Plan:
     return plan
 
 
-def _refuse_overrides(text: str, overrides: tuple[str, ...]) -> None:
+def _refuse_overrides(text: str, overrides: Sequence[str]) -> None:
     """Raise UserError where a sweep without a file is to be changed."""
     if overrides:
         key, whole = overrides[0].partition("=")[0], text.partition(MARK)[0]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,17 @@ def load_sweep(path: str | Path, overrides: tuple[str, ...], inputs: Inputs) -> 
     with redirect_stdout(sys.stderr):  # what code of extensions prints has no place in a command's JSON
         extensions = SweepExtensions.read(document, Path(path).parent)
         return SweepReader(document, inputs, extensions).sweep(Path(path).stem, changed)
+
+
+def with_resources(sweep: Sweep, overrides: Sequence[str], inputs: Inputs) -> Sweep:
+    """Return a sweep with other resources, such as "resources.gpus=2"; raises UserError where a value is wrong."""
+    if not overrides:
+        return sweep
+    document = Document(sweep.name, {"resources": asdict(sweep.resources)})
+    for text in overrides:
+        _override(document, text)
+    reader = SweepReader(document, inputs, SweepExtensions.read(document, Path()))
+    return replace(sweep, resources=reader.resources())
 
 
 # overrides ----------------------------------------------------------------------------------------
@@ -148,12 +159,16 @@ class SweepReader:
         unseeded = axes.cells(lambda picks: self._cell(base, picks))
         self.extensions.require_reached(self.document, axes.places)
         cells = tuple(replace(cell, seed=seed) for cell in unseeded for seed in seeds)
-        resources = self._section("resources", ResourcesConfig)
+        resources = self.resources()
         declare_metrics(cell.evaluation for cell in unseeded)  # before the report's are checked
         overrides = {field: value for field, value in changed.items() if not field.startswith("resources.")}
         name = variant_name(self._name(default_name), override_texts(overrides))
         report = tuple(self._tables(ReportTables(self.document, axes.names, unseeded)))
         return Sweep(name, cells, axes.names, resources, report, self.extensions.files)
+
+    def resources(self) -> ResourcesConfig:
+        """Return what trials get."""
+        return self._section("resources", ResourcesConfig)
 
     def _name(self, default: str) -> str:
         name = self.data.get("name", default)

@@ -108,7 +108,9 @@ def test_without_its_network_it_goes_on_from_the_store(tmp_path: Path, store: St
     assert said.exit_code == 0 and "own.safetensors: does not exist; " in told and "1 pretrained network" in told
 
 
-@pytest.mark.parametrize("words", [("plan", "--set", "training.kimg=1"), ("run", "--gpus", "0")], ids=["plan", "run"])
+@pytest.mark.parametrize(
+    "words", [("plan", "--set", "training.kimg=1"), ("run", "--gpus", "0", "--set", "seeds=[1]")], ids=["plan", "run"]
+)
 def test_overrides_of_a_variant_by_its_name_ask_for_the_file_of_its_sweep(store: Store, words: tuple[str, ...]) -> None:
     record_plan(plan_sweep(load_sweep(ROOT / "sweeps" / "digits.yaml", ("evaluation.images=100",))), store)
     said = command(words[0], "digits@evaluation.images=100", *words[1:], store=store)
@@ -116,3 +118,14 @@ def test_overrides_of_a_variant_by_its_name_ask_for_the_file_of_its_sweep(store:
     assert str(said.exception).endswith(
         "can only be overridden for a sweep file; give the file, such as sweeps/digits.yaml"
     )
+
+
+def test_resources_of_a_sweep_by_its_name_are_overridden(store: Store) -> None:
+    record_plan(plan_sweep(load_sweep(ROOT / "sweeps" / "digits.yaml")), store)
+    said = command("plan", "digits", "--gpus", "0", "--cpus-per-trial", "1", store=store)
+    assert said.exit_code == 0 and "4 trainings" in said.output
+    wrong = command("plan", "digits", "--set", "resources.gpus=many", store=store)
+    assert isinstance(wrong.exception, UserError)
+    assert str(wrong.exception).startswith("--set resources.gpus=many: resources.gpus: 'many'")
+    shared = command("run", "digits", "--gpus", "97", "--dry-run", store=store)
+    assert isinstance(shared.exception, UserError) and "97 GPUs cannot share" in str(shared.exception)
