@@ -19,13 +19,20 @@ from edm.samplers import sample
 from experiments.inputs import InputFiles
 from experiments.sweep.plan import Plan, plan_sweep
 from experiments.sweep.reader import load_sweep
+from experiments.sweep.shorter import longest_planned
+from experiments.sweep.tasks import Training
 from tests import ROOT
 
 SWEEPS = sorted((ROOT / "sweeps").glob("*.yaml"))
 SHARED = ("samplers", "guidance")  # sweeps that use a training of another one
 PRETRAINED = ("edm_samplers", "study_checkpoints")  # sweeps that draw from networks of others
 UNTRAINED = (*SHARED, *PRETRAINED)
-SMALL = ("digits", "fashion_mnist_small", "preconditioning")  # sweeps for a laptop, of which nothing is published
+SMALL = (
+    "digits",
+    "fashion_mnist_small",
+    "lengths",
+    "preconditioning",
+)  # sweeps for a laptop, of which nothing is published
 # floating-point operations per second of training and of drawing, as the headers say
 GUESSED = (2e13, 2e13)
 MEASURED = (6.7e13, 2.3e13)  # with the study's network for 32x32 pixels, on an H200
@@ -73,6 +80,12 @@ def header(path: Path) -> str:
     return " ".join(line.removeprefix("#").strip() for line in lines if line.startswith("#"))
 
 
+def first_step(training: Training, plan: Plan) -> int:
+    """After how many steps a training begins, as a shorter one of its sweep takes those."""
+    shorter = longest_planned(plan.shorter.get(training.signature, ()), plan.trainings)
+    return plan.trainings[shorter].config.num_steps if shorter is not None else 0
+
+
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda p: p.stem)
 def test_it_plans_and_is_named_after_its_file(path: Path) -> None:
     plan = planned(path.stem)
@@ -101,7 +114,7 @@ def test_its_header_has_the_command_what_it_does_and_what_that_costs(path: Path)
         assert "nothing is trained" in head
     else:
         assert f"Trains {len(plan.trainings)} networks" in head
-        training = sum(t.flops for t in plan.trainings.values())
+        training = sum(t.flops * (1 - first_step(t, plan) / t.config.num_steps) for t in plan.trainings.values())
     said = re.search(r"Cost: ([\d.e+]+) floating-point operations(?:, ([\d.]+) h)?", head)
     assert said is not None
     assert float(said[1]) == pytest.approx(training + drawing, rel=0.05)
