@@ -49,8 +49,8 @@ def shorter_trainings(
         return {}
     planned = {_signature_at(training, training.config.kimg): training for training in own}
     passing = [training for training in own if _may_pass(training.config)]
-    found = {training.signature: tuple(_passed(training, lengths, planned, holdings)) for training in passing}
-    return {signature: shorter for signature, shorter in found.items() if shorter}
+    found = {each.signature: dict.fromkeys(_passed(each, lengths, planned, holdings)) for each in passing}
+    return {signature: tuple(shorter) for signature, shorter in found.items() if shorter}
 
 
 def _may_pass(config: TrainingConfig) -> bool:

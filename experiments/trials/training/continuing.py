@@ -36,8 +36,10 @@ def continue_shorter(store: Store, training: Training, computing: Computing, sho
     (folder / CONTINUES).unlink(missing_ok=True)
     for other in shorter:
         result, source = result_with_state(other, store), store.folder(TrainingResult.kind, other.signature)
+        if result is None or not _is_computed_as(result, computing):
+            continue
         state = find_checksummed(source / CHECKPOINTS, step_stem(other.steps))
-        if result is not None and state is not None and _is_computed_as(result, computing):
+        if state is not None:
             _take_over(source, state, other, result, folder)
             log.info("begins where the training %s of %g kimg ended", other.signature, result.kimg)
             return
