@@ -71,7 +71,7 @@ def checks(store: Store, plan: Plan | None, tracking_uri: str | None) -> Iterato
 
     plan: a sweep's, whose needs of data, weights, GPUs and disk are checked; without it all data sets and weights are.
     """
-    yield Check("Python", lambda: [_python()])
+    yield Check("Python", lambda: [_python(), *_bytecode()])
     yield Check("torch", lambda: [_torch()])
     yield Check("cores", lambda: [_cores()])
     yield Check("GPUs", lambda: _gpus(plan))
@@ -91,6 +91,21 @@ def _python() -> Finding:
     if sys.version_info < MIN_PYTHON:
         return Finding("Python", "wrong", text, "install Python 3.11 or later")
     return Finding("Python", "ok", text)
+
+
+def _bytecode() -> Iterator[Finding]:
+    """What makes every process compile the libraries anew, which doubles the time that commands and workers start."""
+    torch = importlib.util.find_spec("torch")
+    compiled = Path(importlib.util.cache_from_source(torch.origin)) if torch is not None and torch.origin else None
+    if compiled is None or compiled.exists():
+        return
+    again = "every process compiles the libraries anew, so that commands and workers start more slowly"
+    if sys.dont_write_bytecode:
+        remedy = "unset PYTHONDONTWRITEBYTECODE, or once: uv sync --compile-bytecode"
+        yield Finding("bytecode", "note", f"Python writes none, and {again}", remedy)
+    elif not os.access(existing(compiled.parent), os.W_OK):
+        text = f"{compiled.parent} is not writable, and {again}"
+        yield Finding("bytecode", "note", text, "once, as its owner: uv sync --compile-bytecode")
 
 
 def _torch() -> Finding:

@@ -1,9 +1,11 @@
 """doctor: what it finds on this machine, and each problem that a test can make."""
 
+import importlib.util
 import io
 import json
 import resource
 import shutil
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -193,3 +195,21 @@ def test_a_machine_that_cannot_connect_to_itself_is_found(tmp_path: Path, monkey
     monkeypatch.setattr(loopback, "LOOPBACK", "192.0.2.1")  # reserved for examples: no machine has it
     finding = found(Store(tmp_path))["loopback"]
     assert finding.verdict == "wrong" and "cannot connect to itself" in finding.text and "lo up" in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("writes", "compiled", "found"), [(False, False, ["note"]), (False, True, []), (True, False, [])]
+)
+def test_libraries_that_every_process_compiles_are_noted(
+    writes: bool, compiled: bool, found: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cached = tmp_path / "__cache__" / "torch.pyc"
+    if compiled:
+        cached.parent.mkdir()
+        cached.touch()
+    monkeypatch.setattr(importlib.util, "cache_from_source", lambda _: str(cached))
+    monkeypatch.setattr(sys, "dont_write_bytecode", not writes)
+    (python,) = (check for check in checks(Store(tmp_path), None, None) if check.title == "Python")
+    notes = [finding for finding in python.run() if finding.what == "bytecode"]
+    assert [note.verdict for note in notes] == found
+    assert all("unset PYTHONDONTWRITEBYTECODE" in note.remedy for note in notes)
