@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from jaxtyping import install_import_hook
 
-# before anything of edm is imported; processes that tests start run unchecked
-install_import_hook("edm", "beartype.beartype")
+from tests.shapes import check_shapes
+
+check_shapes("edm")  # before anything of edm is imported
 torch.set_num_threads(1)  # networks this small only wait for each other's threads
 
 from experiments.store.store import Store  # noqa: E402
