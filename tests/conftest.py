@@ -172,6 +172,14 @@ def done(finished: tuple[Plan, Store], tmp_path: Path) -> tuple[Plan, Store]:
 
 
 @pytest.fixture
+def trained(finished: tuple[Plan, Store], tmp_path: Path) -> Store:
+    """A store of its own for one test, with the networks of the tiny sweep, of which nothing has been drawn."""
+    root = tmp_path / "store"
+    shutil.copytree(finished[1].root, root, ignore=shutil.ignore_patterns("drawings", "evaluations", "sweeps"))
+    return Store(root)
+
+
+@pytest.fixture
 def filled(done: tuple[Plan, Store]) -> Store:
     """A store that the tiny sweep has filled, to be changed."""
     return done[1]
