@@ -165,7 +165,7 @@ def _quoted_python() -> dict[str, str] | None:
 
 
 def _end_processes_of(folder: Path) -> None:
-    """End what a Ray that did not start has left: processes started by this one whose commands name a folder, or Ray."""
+    """End what a Ray that did not start has left running: processes below this one that name a folder, or Ray."""
     found: set[psutil.Process] = set()
     while new := {process for process in psutil.Process().children(recursive=True) if _is_of(process, folder)} - found:
         for process in new:
