@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from jaxtyping import install_import_hook
 
-# before anything of edm is imported; processes that tests start run unchecked
-install_import_hook("edm", "beartype.beartype")
+from tests.shapes import check_shapes
+
+check_shapes("edm")  # before anything of edm is imported
 torch.set_num_threads(1)  # networks this small only wait for each other's threads
 
 from experiments.store.store import Store  # noqa: E402
@@ -169,6 +169,14 @@ def done(finished: tuple[Plan, Store], tmp_path: Path) -> tuple[Plan, Store]:
     from tests.finished import copy_of
 
     return finished[0], copy_of(finished[1], tmp_path)
+
+
+@pytest.fixture
+def trained(finished: tuple[Plan, Store], tmp_path: Path) -> Store:
+    """A store of its own for one test, with the networks of the tiny sweep, of which nothing has been drawn."""
+    root = tmp_path / "store"
+    shutil.copytree(finished[1].root, root, ignore=shutil.ignore_patterns("drawings", "evaluations", "sweeps"))
+    return Store(root)
 
 
 @pytest.fixture

@@ -165,11 +165,25 @@ def _quoted_python() -> dict[str, str] | None:
 
 
 def _end_processes_of(folder: Path) -> None:
-    """End what a Ray that did not start has left running: processes of this one whose commands name a folder."""
-    for process in psutil.Process().children(recursive=True):
+    """End what a Ray that did not start has left running: processes below this one that name a folder, or Ray."""
+    found: set[psutil.Process] = set()
+    while new := {process for process in psutil.Process().children(recursive=True) if _is_of(process, folder)} - found:
+        for process in new:
+            with contextlib.suppress(psutil.Error):
+                process.suspend()  # starts no more of them
+        found |= new
+    for process in found:
         with contextlib.suppress(psutil.Error):
-            if any(str(folder) in word for word in process.cmdline()):
-                process.kill()
+            process.kill()
+
+
+def _is_of(process: psutil.Process, folder: Path) -> bool:
+    try:
+        command = process.cmdline()
+    except psutil.Error:
+        return False
+    # the agents of a raylet, which outlive it, rename themselves once they have started
+    return any(str(folder) in word or word.startswith("ray::") for word in command)
 
 
 def _connect(address: str, runtime_env: dict[str, Any] | None = None) -> None:

@@ -37,18 +37,18 @@ def sweep_of(fields: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("python", "fields"), EXAMPLES, ids=[f"{kind}-{name}" for kind, name in NAMES])
-def test_an_example_runs_as_it_is(python: str, fields: str, tmp_path: Path, store: Store) -> None:
+def test_an_example_runs_as_it_is(python: str, fields: str, tmp_path: Path, trained: Store) -> None:
     (tmp_path / "ideas.py").write_text(python)
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(sweep_of(fields)))
     plan = plan_sweep(load_sweep(tmp_path / "mine.yaml"))
     assert plan.extensions, "the fields of the example use nothing of it"
-    check_plan(plan, store)
-    keep_extensions(plan, store)
+    check_plan(plan, trained)
+    keep_extensions(plan, trained)
     registry._registered.clear()  # as in a worker, and in a report
     recalled = plan_from_json(plan_to_json(plan), tmp_path / "record.json")
     assert recalled.evaluations.keys() == plan.evaluations.keys() and recalled.cells == plan.cells
-    schedule = open_schedule(plan, store)
-    assert "evaluation" in execute(schedule, store) and not schedule.failures
+    schedule = open_schedule(plan, trained)
+    assert "evaluation" in execute(schedule, trained) and not schedule.failures
 
 
 @pytest.mark.parametrize(("python", "fields"), EXAMPLES, ids=[f"{kind}-{name}" for kind, name in NAMES])

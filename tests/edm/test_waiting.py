@@ -47,8 +47,9 @@ CONFIG = TrainingConfig(
     clip_norm=0.5,
     warmup_kimg=0.03,
     power_ema=(0.05, 0.1),
-    micro_batch=4,
+    micro_batch=6,
 )
+PLAIN = TrainingConfig(kimg=1.2, batch_size=12)
 
 
 class NumbersSent(TorchFunctionMode):
@@ -109,7 +110,7 @@ def test_a_training_step_does_not_wait_for_the_gpu(place: torch.device) -> None:
     steps = train(new_state(), images_on(place))
     next(steps)
     with CopiesThatWait() as copies:
-        list(itertools.islice(steps, 3))  # over the end of an epoch
+        list(itertools.islice(steps, 2))  # over the end of an epoch
     assert copies.found == []
 
 
@@ -122,7 +123,7 @@ OPTIONS = [
 
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda options: " ".join(options.values()))
 def test_no_option_of_a_training_waits_for_the_gpu(options) -> None:
-    steps = train(new_state(dataclasses.replace(CONFIG, **options)), images_on(GPU))
+    steps = train(new_state(dataclasses.replace(PLAIN, **options)), images_on(GPU))
     next(steps)
     with CopiesThatWait() as copies:
         next(steps)
@@ -138,7 +139,7 @@ NETWORKS = [
 @pytest.mark.parametrize("model", NETWORKS, ids=lambda model: f"{model.architecture} {model.precondition}")
 def test_no_network_waits_for_the_gpu(model: ModelConfig) -> None:
     network = model.network(1, 8, 3)
-    steps = train(new_state(TrainingConfig(kimg=1.2, batch_size=12), network), images_on(GPU))
+    steps = train(new_state(PLAIN, network), images_on(GPU))
     next(steps)
     denoiser, index = on_device(Denoiser(network, 0.5), GPU).eval(), torch.arange(4, device=GPU)
     with CopiesThatWait() as copies:

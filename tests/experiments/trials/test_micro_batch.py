@@ -25,6 +25,8 @@ from tests.trainings import (
     weights,
 )
 
+pytestmark = pytest.mark.usefixtures("few_statistics")
+
 
 @pytest.fixture
 def store(digits: Store, tmp_path: Path) -> Store:

@@ -72,16 +72,15 @@ def test_the_folders_hold_what_people_look_for(tiny_plan: Plan, filled: Store) -
 
 @pytest.mark.parametrize("looks", [1, 2, 3])
 def test_a_training_stopped_anywhere_goes_on_to_the_same_weights(
-    tiny_plan: Plan, store: Store, tmp_path: Path, looks: int
+    tiny_plan: Plan, trained: Store, tmp_path: Path, looks: int
 ) -> None:
     training = first_training(tiny_plan)
-    assert perform(store, training, CONTEXT).state == "done"
     disturbed = StopAfter(tmp_path / "disturbed").create()
     disturbed.looks = looks
     assert perform(disturbed, training, replace(CONTEXT, report_s=0.02)).state == "interrupted"
     assert disturbed.result(TrainingResult, training.signature) is None
     assert perform(Store(disturbed.root), training, CONTEXT).state == "done"
-    folders = [s.folder("trainings", training.signature) for s in (store, disturbed)]
+    folders = [s.folder("trainings", training.signature) for s in (trained, disturbed)]
     whole, resumed = (load_file(folder / "model.safetensors") for folder in folders)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     losses = [[(e["step"], e["loss"]) for e in Journal(folder / "journal.jsonl").read()] for folder in folders]
@@ -100,10 +99,9 @@ def stop_in_training(plan: Plan, root: Path) -> Path:
 
 
 def test_a_damaged_checkpoint_is_dropped_for_the_one_before(
-    tiny_plan: Plan, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_plan: Plan, trained: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     training = first_training(tiny_plan)
-    perform(store, training, CONTEXT)
     folder = stop_in_training(tiny_plan, tmp_path / "damaged")
     *_, before, last = sorted(folder.glob("checkpoints/*.safetensors"))
     content = bytearray(last.read_bytes())
@@ -112,25 +110,24 @@ def test_a_damaged_checkpoint_is_dropped_for_the_one_before(
     assert perform(Store(tmp_path / "damaged"), training, CONTEXT).state == "done"
     log = (folder / "log.txt").read_text()
     assert f"{last}: damaged" in log and f"from step {int(before.name.split('-')[0])}" in log
-    whole = load_file(store.folder("trainings", training.signature) / "model.safetensors")
+    whole = load_file(trained.folder("trainings", training.signature) / "model.safetensors")
     redone = load_file(folder / "model.safetensors")
     assert all(torch.equal(whole[name], redone[name]) for name in whole)
 
 
 def test_an_evaluation_stopped_between_segments_draws_only_the_rest(
-    tiny_plan: Plan, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_plan: Plan, trained: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cut_segments(monkeypatch, 50)
     evaluation = next(iter(tiny_plan.evaluations.values()))
-    for task in (evaluation.training, evaluation):
-        assert perform(store, task, CONTEXT).state == "done"
-    undisturbed = store.result(EvaluationResult, evaluation.signature)
+    assert perform(trained, evaluation, CONTEXT).state == "done"
+    undisturbed = trained.result(EvaluationResult, evaluation.signature)
     assert undisturbed is not None
-    forget(store, evaluation)
-    stopping = StopAfter(store.root)
+    forget(trained, evaluation)
+    stopping = StopAfter(trained.root)
     stopping.looks = 7  # at the start, before two loads and the first segment, and in it three times
     assert perform(stopping, evaluation, WATCHFUL).state == "interrupted"
-    kept = {path.name for path in store.folder("drawings", evaluation.drawing).glob("*/*.safetensors")}
+    kept = {path.name for path in trained.folder("drawings", evaluation.drawing).glob("*/*.safetensors")}
     assert len(kept) == 1
     drawn: list[int] = []
     original = draw._generate
@@ -140,35 +137,36 @@ def test_an_evaluation_stopped_between_segments_draws_only_the_rest(
         return original(context, start, stop)
 
     monkeypatch.setattr(draw, "_generate", counting)
-    assert perform(store, evaluation, CONTEXT).state == "done"
+    assert perform(trained, evaluation, CONTEXT).state == "done"
     assert drawn == [50, 100]
-    again = store.result(EvaluationResult, evaluation.signature)
+    again = trained.result(EvaluationResult, evaluation.signature)
     assert again is not None and again.metrics == undisturbed.metrics
 
 
 def test_adding_a_split_scores_without_drawing_again(
-    tiny_file: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+    tiny_file: Path, trained: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few = plan_sweep(load_sweep(tiny_file, ("evaluation.splits=[test]",)))
-    run_all(few, store)
-    before = scores_in_store(few, store)
+    run_all(few, trained)
+    before = scores_in_store(few, trained)
     assert len(before) == 4
     assert all("fid_train" not in found.metrics for found in before.values())
     monkeypatch.setattr(draw, "_generate", None)  # drawing would fail
     every = plan_sweep(load_sweep(tiny_file))
-    schedule = open_schedule(every, store)
+    schedule = open_schedule(every, trained)
     assert len(schedule.of("waiting")) == 4
-    execute(schedule, store)
-    after = scores_in_store(every, store)
+    execute(schedule, trained)
+    after = scores_in_store(every, trained)
     assert all({"fid_train", "fid_val", "fid_test"} <= set(found.metrics) for found in after.values())
     assert all(after[name].metrics["fid_test"] == before[name].metrics["fid_test"] for name in before)
-    assert not open_schedule(few, store).of("waiting")  # fewer splits are covered by more
+    assert not open_schedule(few, trained).of("waiting")  # fewer splits are covered by more
 
 
 def test_a_failure_is_recorded_and_the_next_run_tries_again(
-    tiny_plan: Plan, store: Store, monkeypatch: pytest.MonkeyPatch
+    tiny_plan: Plan, trained: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = first_training(tiny_plan).signature
+    shutil.rmtree(trained.folder("trainings", broken))
     original = training_module.run_training
 
     def failing(store, training, context):
@@ -177,31 +175,30 @@ def test_a_failure_is_recorded_and_the_next_run_tries_again(
         original(store, training, context)
 
     monkeypatch.setattr(training_module, "run_training", failing)
-    schedule = run_all(tiny_plan, store)
+    schedule = run_all(tiny_plan, trained)
     assert [p.signature for p in schedule.of("failed")] == [broken]
     assert schedule.failures[broken].message == "RuntimeError: the disk is on fire"
     done = [task for task in schedule.of("done") if task.signature not in schedule.plan.preparations]
     assert len(schedule.of("blocked")) == 2 and len(done) == 3
-    folder = store.folder("trainings", broken)
+    folder = trained.folder("trainings", broken)
     assert "the disk is on fire" in json.loads((folder / "failure.json").read_text())["message"]
     assert "Traceback" in (folder / "log.txt").read_text()
     monkeypatch.setattr(training_module, "run_training", original)
-    assert not run_all(tiny_plan, store).of("failed", "blocked")
+    assert not run_all(tiny_plan, trained).of("failed", "blocked")
     assert not (folder / "failure.json").exists()
 
 
-def test_a_damaged_model_fails_its_evaluations_with_the_remedy(tiny_plan: Plan, store: Store) -> None:
+def test_a_damaged_model_fails_its_evaluations_with_the_remedy(tiny_plan: Plan, trained: Store) -> None:
     training = first_training(tiny_plan)
-    perform(store, training, CONTEXT)
-    path = store.folder("trainings", training.signature) / "model.safetensors"
+    path = trained.folder("trainings", training.signature) / "model.safetensors"
     expected = load(path.read_bytes())  # load_file maps the file, which is about to change
     path.write_bytes(path.read_bytes()[:-1] + b"\x00\x01")
     evaluation = next(e for e in tiny_plan.evaluations.values() if e.training.signature == training.signature)
-    outcome = perform(store, evaluation, CONTEXT)
+    outcome = perform(trained, evaluation, CONTEXT)
     assert outcome.state == "failed" and "is damaged" in outcome.message and "was set aside" in outcome.message
     with pytest.raises(DamagedFile):
-        store.checked("trainings", training.signature, "model.safetensors")
-    assert perform(store, training, CONTEXT).state == "done"
+        trained.checked("trainings", training.signature, "model.safetensors")
+    assert perform(trained, training, CONTEXT).state == "done"
     found = load_file(path)
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
@@ -288,9 +285,8 @@ def test_the_first_task_of_a_worker_reports_that_torch_is_loaded(
     assert lines[0] == phases[0] and [line for line in lines if line in phases] == phases
 
 
-def test_a_classifier_that_is_trained_first_is_reported(tiny_plan: Plan, store: Store) -> None:
-    shutil.rmtree(store.root / "classifiers")
-    perform(store, first_training(tiny_plan), CONTEXT)
+def test_a_classifier_that_is_trained_first_is_reported(tiny_plan: Plan, trained: Store) -> None:
+    shutil.rmtree(trained.root / "classifiers")
     evaluation = next(iter(tiny_plan.evaluations.values()))
     seen: list[str] = []
 
@@ -301,5 +297,5 @@ def test_a_classifier_that_is_trained_first_is_reported(tiny_plan: Plan, store: 
                 seen.append(progress.phase)
             return False
 
-    assert perform(Watched(store.root), evaluation, WATCHFUL).state == "done"
+    assert perform(Watched(trained.root), evaluation, WATCHFUL).state == "done"
     assert {"loading the feature extractor", "training the feature classifier"} <= set(seen)

@@ -14,6 +14,7 @@ from experiments.trials.perform import perform
 from experiments.trials.training.checkpoints import CheckpointManager
 from tests.trainings import CONTEXT, WATCHFUL, at_step, copy_of, small_training, weights
 
+pytestmark = pytest.mark.usefixtures("few_statistics")
 VALIDATING = "training.validate_kimg=0.16"  # after steps 5, 10, 15 and 20
 
 
