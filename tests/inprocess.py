@@ -56,6 +56,7 @@ def without_ray(after_job: Callable[[], None] = lambda: None) -> Iterator[None]:
     after_job: called after each job, while the run goes on.
     """
     from experiments.runner import cluster, run, tune  # import Ray, as a run does
+    from tests import databases
 
     def run_here(run: RayRun) -> float:
         dispatcher = Dispatcher(run.schedule, run.store, run.on_change, run.notify, run_id=run.context.run_id)
@@ -66,6 +67,7 @@ def without_ray(after_job: Callable[[], None] = lambda: None) -> Iterator[None]:
         patch.setattr(cluster, "starting", lambda store, address: nullcontext(cluster.StartedRay()))
         patch.setattr(run, "sharing_machine", lambda *_: nullcontext())  # nothing here needs to be shared
         patch.setattr(tune, "run_here", run_here)
+        databases.copied(patch)
         yield
 
 
