@@ -342,7 +342,10 @@ def loss_charts(report: Report) -> Iterator[Chart]:
     curves, levels = report.curves, report.levels
     names = list(dict.fromkeys(curves["training"])) if not curves.empty else []
     if names and len(names) <= MAX_SERIES:
-        series = list(itertools.chain.from_iterable(_loss_series(curves, name, i) for i, name in enumerate(names)))
+        lengths = curves.groupby("training")["kimg"].max()
+        # a training that begins where a shorter one ended has its curve, which is drawn over it
+        longest_first = sorted(enumerate(names), key=lambda numbered: -lengths[numbered[1]])
+        series = list(itertools.chain.from_iterable(_loss_series(curves, name, i) for i, name in longest_first))
         caption = (
             "Lines with markers: loss of the averaged weights on the val split, always with the same noise. Faint "
             "lines: loss of the raw weights on the training batches, smoothed. The two cannot be compared."

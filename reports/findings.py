@@ -51,7 +51,7 @@ def _parts(table: ResultTable) -> Iterator[str]:
         yield _best_sentence(table, metric, *best)
     effects = [effect for effect in table.effects if effect.is_significant]
     if effects:
-        yield f"the largest main effect is {max(effects, key=_size).text}"
+        yield f"the largest significant main effect is {max(effects, key=_size).text}"
 
 
 def _size(effect: Effect) -> float:

@@ -208,7 +208,10 @@ def _beginning(resolved: ResolvedTask, store: Store) -> str:
     if plan is None or not isinstance(task, Training):
         return ""
     first = beginning(plan.shorter.get(task.signature, ()), plan.trainings, store)
-    return f"begins where {first.signature} ends, at {task.config.kimg_after(first.steps):g} kimg; " if first else ""
+    if first is None:
+        return ""
+    name = plan.names.get(first.signature, first.signature)
+    return f"begins where {name} ends, at {task.config.kimg_after(first.steps):g} kimg; "
 
 
 def _missing_scores(task: Evaluation, store: Store) -> list[str]:

@@ -49,8 +49,8 @@ class CleanupPolicy:
     """What to delete besides what no sweep refers to.
 
     keep: the checkpoints to keep, by default those that each training's sweep keeps. drawings: also delete features of
-    images that have all their scores. states: also delete the states at the ends of trainings. data: also delete
-    prepared data sets that no sweep uses. reports: sweeps whose reports to delete.
+    images that have all their scores. states: also delete the states at the ends of trainings whose sweeps keep them.
+    data: also delete prepared data sets that no sweep uses. reports: sweeps whose reports to delete.
     """
 
     keep: Keep | None = None
@@ -73,8 +73,8 @@ def survey(store: Store, plans: Iterable[Plan], policy: CleanupPolicy = CleanupP
     reports = [path for name in policy.reports if (path := store.report_folder(name)).is_dir()]
     items += [Garbage("unused", "reports", path.name, path, size_of(path)) for path in reports]
     items += [item for training, keep in _policies(plans, policy.keep) for item in _not_kept(store, training, keep)]
-    if policy.states:
-        items += [item for signature in sorted(used["trainings"]) for item in _states(store, signature)]
+    kept = set() if policy.states else {t.signature for p in plans for t in p.trainings.values() if t.config.keep_state}
+    items += [item for signature in sorted(used["trainings"] - kept) for item in _states(store, signature)]
     if policy.drawings:
         items += _drawings(store, plans)
     items += [Garbage("abandoned", RUNS, path.name, path, size_of(path)) for path in abandoned_runs(store)]

@@ -29,6 +29,7 @@ from experiments.sweep.code_changes import CodeChange, ResultCode, change_of
 from experiments.sweep.jobs import Task, data_of
 from experiments.sweep.plan import Plan, PlannedCell
 from experiments.sweep.preparations import Preparation, WeightsDownload, preparations_of
+from experiments.sweep.shorter import longest_planned
 from experiments.sweep.tasks import DataSource, Evaluation, SweepTask
 
 StoredTask = SweepTask | Preparation | DataSource
@@ -131,6 +132,8 @@ class StatusReader:
         """The status of trainings, of preparations and of cells."""
         begun = {task.signature for task in self.store.begun(self.plan.tasks)}
         trainings = {name: self._status(task, begun) for name, task in self.plan.trainings.items()}
+        for name in sorted(self.plan.shorter, key=lambda name: self.plan.trainings[name].config.num_steps):
+            trainings[name] = self._with_shorter(name, trainings)
         preparations = {name: self._status(task, begun) for name, task in self.plan.prepared.items()}
         others = trainings | preparations
         cells = [self._cell(planned, others, begun) for planned in self.plan.cells]
@@ -146,6 +149,13 @@ class StatusReader:
             data = planned.training.data.signature
             own = _with_data(own, self.plan.names[data], others[data])
         return CellStatus(self.plan.cell_name(planned), training, evaluation.signature, own, others[training])
+
+    def _with_shorter(self, name: str, trainings: Mapping[str, TaskStatus]) -> TaskStatus:
+        """The status of a training, which waits where the one at whose end it begins is under way."""
+        own, shorter = trainings[name], longest_planned(self.plan.shorter[name], self.plan.trainings)
+        if own.state != "planned" or shorter is None or trainings[shorter].state not in ("running", "waiting"):
+            return own
+        return TaskStatus("waiting", f"for {self.plan.names[shorter]}")
 
     def _status(self, task: StoredTask, begun: set[str]) -> TaskStatus:
         if task.signature in self._done:
@@ -270,9 +280,11 @@ def _with_trainings(own: TaskStatus, trainings: list[TaskStatus]) -> TaskStatus:
             return TaskStatus(state, f"its training {'failed: ' if state == 'failed' else 'was '}{ended.why}")
     if all(one.state == "done" for one in trainings):
         return own
-    begun = next((one for one in trainings if one.state in ("running", "interrupted")), None)
+    begun = next((one for one in trainings if one.state in ("running", "waiting", "interrupted")), None)
     if begun is None:
         return TaskStatus("planned", next((f"its training {one.why}" for one in trainings if one.why), own.why))
+    if begun.state == "waiting":
+        return TaskStatus("waiting", f"its training waits {begun.why}")
     return TaskStatus("waiting", "for its training" if begun.state == "running" else "its training was interrupted")
 
 

@@ -74,7 +74,7 @@ def forecast(
     left = list(tasks)
     if not left:
         return Forecast(0.0, 0.0, 0.0, 0.0, *(NO_TIME, NO_TIME, NO_TIME, NO_TIME), measured=True, on_gpus=False)
-    durations = durations or DurationModel(store, plan)
+    durations = durations or DurationModel(store, plan, {task.signature for task in left})
     capacity = Capacity(plan, store, machines)
     spans = {t.signature: durations.range(t) for t in left}
     efforts = Efforts(left, capacity, plan)
@@ -106,7 +106,8 @@ def _before_s(plan: Plan, left: Sequence[Task], store: Store) -> float:
 
 def forecasts(plan: Plan, tasks: Iterable[Task], store: Store) -> dict[int | None, Forecast]:
     """Return forecasts for this machine, under None, and for several numbers of GPUs or machines."""
-    left, durations = list(tasks), DurationModel(store, plan)
+    left = list(tasks)
+    durations = DurationModel(store, plan, {task.signature for task in left})
     return {machines: forecast(plan, left, store, durations, machines=machines) for machines in (None, *MACHINES)}
 
 

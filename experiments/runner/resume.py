@@ -40,7 +40,7 @@ def open_schedule(plan: Plan, store: Store, options: Options = Options(), costs:
     schedule = Schedule(
         plan,
         present,
-        costs or DurationModel(store, plan),
+        costs or DurationModel(store, plan, asked.trainings),
         probes_left(plan, store) if plan.sweep.resources.gpus == "auto" else {},
         options.retries,
         redo=_trained_again(plan, asked, present, store, options),

@@ -69,7 +69,7 @@ class SweepAxes:
         grids, zips = (_read_groups(document, key, companions) for key in ("grid", "zip"))
         axes = cls(document, grids, zips)
         axes._require_separate()
-        axes._require_equal_lengths()
+        axes._require_rows()
         return axes
 
     @property
@@ -118,7 +118,7 @@ class SweepAxes:
                 if axis in grid.axes:
                     raise self.document.error((*grid.location, axis), f"{axis}: is in both grid and zip; remove one")
 
-    def _require_equal_lengths(self) -> None:
+    def _require_rows(self) -> None:
         for group in self.zips:
             if len({len(values) for values in group.axes.values()}) > 1:
                 counts = ", ".join(f"{axis} has {len(values)}" for axis, values in group.axes.items())
@@ -126,6 +126,14 @@ class SweepAxes:
                     group.location,
                     f"zip: axes that move together need equally many values, but {counts}; add or remove some",
                 )
+            rows = list(zip(*group.axes.values(), strict=True))
+            for later, earlier in ((i, j) for i in range(len(rows)) for j in range(i)):
+                if all(map(_equal, rows[later], rows[earlier])):
+                    raise self.document.error(
+                        group.location,
+                        f"zip: values {earlier + 1} and {later + 1} of its axes are the same, which would make "
+                        "duplicate cells; remove one of each axis",
+                    )
 
 
 def _read_groups(document: Document, key: str, companions: Mapping[str, tuple[str, ...]]) -> list[AxisGroup]:
@@ -166,7 +174,7 @@ def _check_axis(document: Document, axis: str, group: AxisGroup, companions: Map
     for i, value in enumerate(values):
         if not is_option:
             require_field(document, SECTIONS[section], name, value, (*location, i), axis)
-        if any(_equal(value, earlier) for earlier in values[:i]):
+        if group.location[0] == "grid" and any(_equal(value, earlier) for earlier in values[:i]):
             raise document.error(
                 (*location, i),
                 f"{axis}: {show_value(value)} appears twice, which would make duplicate cells; remove one",

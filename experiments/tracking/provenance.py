@@ -27,9 +27,17 @@ def provenance_of(plan: Plan, store: Store) -> dict[str, str]:
         "extensions": _united(f"{e.name} ({e.where}; {e.code})" for e in plan.extensions.values()),
         "devices": _united(result.device for result in (*trained, *scored)),
         "trained in": _united(_precision(result.computing) for result in trained if result.computing is not None),
-        "compute": f"{sum(result.seconds for result in (*trained, *scored)):,.0f} s on those devices",
+        "compute": f"{_training_s(plan, store) + sum(result.seconds for result in scored):,.0f} s on those devices",
     }
     return {key: value for key, value in provenance.items() if value}
+
+
+def _training_s(plan: Plan, store: Store) -> float:
+    """Return how long trainings took; one that began where another of the plan ended has the seconds of that, too."""
+    found = {name: store.result(TrainingResult, name) for name in plan.trainings}
+    done = {name: result for name, result in found.items() if result is not None}
+    shared = (done[result.continues].seconds for result in done.values() if result.continues in done)
+    return sum(result.seconds for result in done.values()) - sum(shared)
 
 
 def classifier_notes(plan: Plan, store: Store) -> list[str]:

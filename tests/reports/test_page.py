@@ -157,7 +157,10 @@ def test_the_page_begins_with_what_is_asked_and_what_is_found() -> None:
     )
     sentence = finding(made.tables)
     assert sentence.startswith("The best FID test is 0.69 ± 0.11 (micro, attention=no, guidance=1, euler), and ")
-    assert "the largest main effect is guidance, 2 instead of 1: +0.81 ± 0.23 FID test, higher in 12 of 12" in sentence
+    assert (
+        "the largest significant main effect is guidance, 2 instead of 1: +0.81 ± 0.23 FID test, higher in 12 of 12"
+        in sentence
+    )
 
 
 def test_a_winner_is_called_one_and_nothing_is_found_without_scores() -> None:

@@ -86,6 +86,44 @@ def test_a_longer_training_later_takes_the_missing_steps(filled: Path, tmp_path:
     assert f"begins where {names_of(filled)['kimg=1.6']} ends, at 1.6 kimg; differs from" in told
 
 
+def test_a_length_that_is_not_asked_for_is_nothing_to_begin_at(tmp_path: Path) -> None:
+    words = ("plan", sweep_file(tmp_path), "--store", tmp_path / "store")
+    assert "from" not in invoke(*words, "--only", "kimg=1.28").stdout.replace("from 1 training", "")
+    some = invoke(*words, "--only", "kimg=0.64", "--only", "kimg=1.6").stdout
+    assert "1 training begins where a shorter one ends: 1.6 of 2.24 kimg are left to train" in some
+
+
+def test_what_was_shared_is_counted_once_in_the_compute(filled: Path) -> None:
+    results = [json.loads(path.read_text()) for path in filled.glob("*/*/result.json")]
+    longest = max((result for result in results if result.get("kimg")), key=lambda result: result["kimg"])
+    drawn = sum(result["seconds"] for result in results if "metrics" in result and "drawn" in result)
+    report = (filled / "reports" / "lengths" / "report.md").read_text()
+    assert f"{longest['seconds'] + drawn:,.0f} s on those devices" in report
+
+
+def test_status_says_which_length_one_waits_for(filled: Path, tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    shutil.copytree(filled, root)
+    for folder in (*root.glob("trainings/*"), *root.glob("evaluations/*"), *root.glob("drawings/*")):
+        shutil.rmtree(folder)
+    assert invoke("status", "lengths", "--store", root).stdout.count("planned") == 4  # three cells and their sum
+    with Store(root).lock("trainings", names_of(filled)["kimg=0.64"]):
+        shown = json.loads(invoke("status", "lengths", "--store", root, "--json").stdout)
+    states = {training["name"]: (training["state"], training["why"]) for training in shown["trainings"]}
+    assert states["kimg=1.28"] == ("waiting", "for kimg=0.64")
+    assert states["kimg=1.6"] == ("waiting", "for kimg=1.28")
+    cells = {cell["name"]: (cell["state"], cell["why"]) for cell in shown["cells"]}
+    assert cells["kimg=0.64"] == ("waiting", "for its training")
+    assert cells["kimg=1.6"] == ("waiting", "its training waits for kimg=1.28")
+
+
+def test_gc_frees_what_the_sweep_no_longer_keeps(filled: Path, tmp_path: Path) -> None:
+    shutil.copytree(filled, tmp_path / "store")
+    run(sweep_file(tmp_path, SWEEP.replace("batch_size", "keep_state: false, batch_size")), tmp_path / "store")
+    listed = json.loads(invoke("gc", "--past", "--store", tmp_path / "store", "--json").stdout)["items"]
+    assert [item["reason"] for item in listed] == ["states"] * 3
+
+
 def test_what_is_done_again_is_counted_whole(filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The checkpoints of what other code has made are no state to go on from."""
     shutil.copytree(filled, tmp_path / "store")

@@ -62,6 +62,12 @@ def test_zip_moves_axes_together_and_multiplies_the_grid(tmp_path: Path) -> None
     assert pairs == [(1e-3, 32), (2e-3, 64)] * 4
 
 
+def test_an_axis_of_a_zip_may_have_a_value_twice_beside_others(tmp_path: Path) -> None:
+    text = BASE + "zip: {training.lr: [1e-3, 1e-3, 2e-3], training.batch_size: [32, 64, 32]}\n"
+    pairs = {(cell.training.lr, cell.training.batch_size) for cell in load(tmp_path, text).cells}
+    assert pairs == {(1e-3, 32), (1e-3, 64), (2e-3, 32)}
+
+
 def test_exclude_leaves_combinations_out(tmp_path: Path) -> None:
     text = BASE + "exclude: [{model.attention: true, sampling.guidance: [2]}]\n"
     cells = [(c.model.attention, c.sampling.guidance) for c in load(tmp_path, text).cells]
@@ -398,6 +404,11 @@ def test_overrides_replace_a_field_and_seeds(tmp_path: Path) -> None:
             "grid:",
             "zip: {training.lr: [1.0, 2.0], training.batch_size: [1]}\ngrid:",
             "zip: axes that move together need equally many values, but training.lr has 2, training.batch_size has 1; add",
+        ),
+        (
+            "grid:",
+            "zip: {training.lr: [1.0, 2.0, 1], training.batch_size: [1, 1, 1]}\ngrid:",
+            "zip: values 1 and 3 of its axes are the same, which would make duplicate cells; remove one of each axis",
         ),
         ("grid:", "zip: {model.attention: [true]}\ngrid:", "model.attention: is in both grid and zip; remove one"),
         ("kimg: 50", "kimg: !!python/object:os.system 1", "training.kimg: '1' cannot be read"),
