@@ -78,7 +78,9 @@ def test_trainings_that_begin_where_shorter_ones_end_are_a_chain(tiny_file: Path
     axis = "  model.attention: [false, true]\n"
     tiny_file.write_text(tiny_file.read_text().replace(axis, "  training.kimg: [0.64, 1.28, 3.2]\n"))
     chain = estimated(plan_sweep(load_sweep(tiny_file)), empty, 100.0, 10.0)  # 3 trainings, 6 evaluations, 4 cores
-    assert chain.wall_s == about(3 * 100 + 10 + START_UP_S) and chain.work_s == 360
+    assert chain.wall_s == about(3 * 100 + 6 * 10 / 4 + START_UP_S) and chain.work_s == 360  # a training has all cores
+    few = estimated(plan_sweep(load_sweep(tiny_file, ("resources.cpus=1",))), empty, 100.0, 10.0)
+    assert few.wall_s == about(3 * 100 + 10 + START_UP_S)
     apart = estimated(plan_sweep(load_sweep(tiny_file, ("training.keep_state=false",))), empty, 100.0, 10.0)
     assert apart.wall_s == about(100 + 10 + START_UP_S) and apart.work_s == 360
 
