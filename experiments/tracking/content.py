@@ -13,7 +13,8 @@ from mlflow.entities import Metric, RunTag
 
 from experiments.store import leases
 from experiments.store.failures import Failure
-from experiments.store.layout import RESULT
+from experiments.store.files import modified_ns
+from experiments.store.layout import CONFIG, RESULT
 from experiments.store.results import EvaluationResult, Provenance, TrainingResult
 from experiments.store.training_records import Pruning
 from experiments.sweep.code_changes import ResultCode
@@ -54,6 +55,12 @@ def unfinished(folder: Path, ended: bool) -> tuple[str, str, float | None]:
     if ended and leases.holder(folder) is None:  # else another run works on it
         return KILLED, "interrupted; run the sweep again to continue", None
     return RUNNING, "", None
+
+
+def begun_ms(folder: Path) -> int | None:
+    """Return when a task was begun, in milliseconds since 1970 and as whole seconds, as results are dated."""
+    begun_ns = modified_ns(folder / CONFIG)
+    return None if begun_ns is None else begun_ns // 10**9 * 1000
 
 
 def finished_ms(result: TrainingResult | EvaluationResult, folder: Path) -> int:

@@ -53,6 +53,7 @@ from experiments.tracking.artifacts import artifacts_folder
 from experiments.tracking.content import (
     UNFOLDED,
     at_model,
+    begun_ms,
     curve_metrics,
     evaluation_metrics,
     evaluation_tags,
@@ -343,9 +344,8 @@ class Mirror:
         tags |= UNFOLDED if task.kind == "evaluation" else {}
         if parent is not None:
             tags[PARENT] = parent.run_id
-        began_ms = None
-        if result is not None:
-            began_ms = finished_ms(result, self.store.folder_of(task)) - int(result.seconds * 1000)
+        folder = self.store.folder_of(task)
+        began_ms = begun_ms(folder) if result is None else finished_ms(result, folder) - int(result.seconds * 1000)
         run = self.experiment.create(task.signature, self.plan.names[task.signature], tags, began_ms)
         self.parts[task.signature].steps = dict.fromkeys(CURVES.values(), -1)
         return run

@@ -1,10 +1,12 @@
 """MLflow mirrors the store, idempotently: a real SQLite database."""
 
 import json
+import os
 import shutil
 import socket
 import sqlite3
 from collections import Counter
+from datetime import datetime
 from pathlib import Path
 
 import mlflow
@@ -227,6 +229,20 @@ def test_a_training_is_followed_while_it_runs_and_through_an_interruption(tiny_p
     run = runs_of(uri, tiny_plan)[name]
     history = mlflow.MlflowClient(tracking_uri=uri).get_metric_history(run.info.run_id, "loss/train")
     assert run.info.status == "FINISHED" and len(history) == len({m.step for m in history}) == 20
+
+
+def test_a_run_that_was_seen_late_begins_when_its_task_did(tiny_plan: Plan, filled: Store) -> None:
+    """A task may be done in less time than it takes to see that it has begun; results are dated in whole seconds."""
+    uri, name = embedded_uri(filled), next(iter(tiny_plan.trainings))
+    folder = filled.folder("trainings", name)
+    (folder / "result.json").rename(folder / "later.json")
+    begun_s = datetime.fromisoformat(json.loads((folder / "later.json").read_text())["provenance"]["time"]).timestamp()
+    os.utime(folder / "config.yaml", (begun_s + 0.9, begun_s + 0.9))
+    Mirror(filled, tiny_plan, uri).update()
+    (folder / "later.json").rename(folder / "result.json")
+    Mirror(filled, tiny_plan, uri).update(ended=True)
+    info = runs_of(uri, tiny_plan)[name].info
+    assert info.status == "FINISHED" and info.start_time == info.end_time == begun_s * 1000
 
 
 def test_a_loss_that_was_measured_again_is_one_point(tiny_plan: Plan, filled: Store) -> None:
