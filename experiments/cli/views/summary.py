@@ -25,13 +25,11 @@ def show_summary(summary: Summary, page: Path, store: Store, tracking_uri: str |
             say(console, f"    What may help: {failure.remedy}")
         say(console, f"    The whole log: {failure.log}")
     if summary.blocked:
-        say(console, f"Not run because a task that they depend on failed: {shortened_list(summary.blocked)}")
+        say(console, f"Not run because a task that they depend on failed: {_listed(summary.blocked)}")
     if summary.pruned:
-        say(
-            console, f"Pruned (a run without --scheduler asha trains them to the end): {shortened_list(summary.pruned)}"
-        )
+        say(console, f"Pruned (a run without --scheduler asha trains them to the end): {_listed(summary.pruned)}")
     if summary.cancelled:
-        say(console, f"Cancelled (the same command continues them): {shortened_list(summary.cancelled)}")
+        say(console, f"Cancelled (the same command continues them): {_listed(summary.cancelled)}")
     for reason in dict.fromkeys(summary.withheld.values()):
         names = [name for name, own in summary.withheld.items() if own == reason]
         say(console, f"Not started: {shortened_list(names)}. {reason}")
@@ -44,6 +42,11 @@ def show_summary(summary: Summary, page: Path, store: Store, tracking_uri: str |
     place = store_option(store.root)
     say(console, f"Report: {page}")
     say(console, f"MLflow: {_scores(tracking_uri, summary.experiment) if tracking_uri else command_here('ui', *place)}")
+
+
+def _listed(names: list[str]) -> str:
+    """List names, each once: a cell and its training may have the same."""
+    return shortened_list(list(dict.fromkeys(names)))
 
 
 def _scores(tracking_uri: str, experiment: str | None) -> str:

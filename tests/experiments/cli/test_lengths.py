@@ -52,6 +52,7 @@ def filled(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(prepared, folder / "store")
     before = run(sweep_file(folder), folder / "store")
     assert "2 trainings begin where shorter ones end: 1.6 of 3.52 kimg are left to train" in before
+    assert before.count(", the shorter one included)") == 2
     return folder / "store"
 
 
