@@ -180,7 +180,7 @@ def _task(what: str, resolved: ResolvedTask, store: Store) -> Dependency:
     task, status = resolved.task, status_of_task(resolved.task, store)
     dependency = Dependency(what, task.store_kind, task.signature, status)
     if status.state == "done":
-        remarks = (_continued(task, store), _code_remark(task, store))
+        remarks = (_continued(resolved, store), _code_remark(task, store))
         return replace(dependency, remark="; ".join(filter(None, remarks)))
     if isinstance(task, Evaluation):
         missing = _missing_scores(task, store)
@@ -196,10 +196,13 @@ def _task(what: str, resolved: ResolvedTask, store: Store) -> Dependency:
     return replace(dependency, remark=remark, nearest=near)
 
 
-def _continued(task: SweepTask, store: Store) -> str:
+def _continued(resolved: ResolvedTask, store: Store) -> str:
     """At the end of which shorter training a finished one began; nothing of other tasks."""
+    task, names = resolved.task, resolved.plan.names if resolved.plan is not None else {}
     result = store.peek(TrainingResult, task.signature) if isinstance(task, Training) else None
-    return f"began where {result.continues} ended" if result is not None and result.continues else ""
+    if result is None or result.continues is None:
+        return ""
+    return f"began where {names.get(result.continues, result.continues)} ended"
 
 
 def _beginning(resolved: ResolvedTask, store: Store) -> str:

@@ -15,7 +15,10 @@ class Costs(Protocol):
         ...
 
     def saved_share(self, task: Task) -> float:
-        """Return which part of a task was saved by an earlier run, from 0 to below 1; its seconds are of the rest."""
+        """Return which part of a task it need not do, from 0 to below 1; its seconds are of the rest.
+
+        An earlier run has saved it, or a shorter training does it.
+        """
         ...
 
     def measured(self, task: Task) -> bool:

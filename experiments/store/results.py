@@ -290,7 +290,7 @@ class ExtensionRecord(Result):
 class TrainingResult(Timed, Result):
     """A finished training. val_loss: on the val split. seconds: of work, on `gpus` devices together.
 
-    loss: None of a pretrained network. continues: the training at whose end it began, with whose seconds its own begin.
+    loss: None of a pretrained network. continues: the training at whose end it began, whose seconds are among its own.
     """
 
     kind: ClassVar[StoreKind] = "trainings"

@@ -187,8 +187,10 @@ class Store(RunRequests):
             checksums[name] = sha256_of(folder / name)
         require_held(folder)  # reading gigabytes takes its time
         write_json(folder / RESULT, with_checksum(replace(result, files=checksums).to_json()))
-        for name in (FAILURE, PROGRESS, *(() if (folder / CHECKPOINTS).exists() else (BEGUN_WITH,))):
+        for name in (FAILURE, PROGRESS):
             (folder / name).unlink(missing_ok=True)
+        if not (folder / CHECKPOINTS).exists():  # it says with which code they were computed
+            (folder / BEGUN_WITH).unlink(missing_ok=True)
 
     def ensure(
         self,

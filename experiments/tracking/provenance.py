@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from experiments.store.results import ClassifierRecord, ComputingRecord, EvaluationResult, TrainingResult
 from experiments.store.store import Store
@@ -13,7 +13,8 @@ from experiments.wording import duration
 
 def provenance_of(plan: Plan, store: Store) -> dict[str, str]:
     """Return where a plan's numbers come from: code, packages, machines, and how long the work took."""
-    trained = [result for name in plan.trainings if (result := store.result(TrainingResult, name)) is not None]
+    done = {name: result for name in plan.trainings if (result := store.result(TrainingResult, name)) is not None}
+    trained = list(done.values())
     scored = [result for name in plan.evaluations if (result := store.result(EvaluationResult, name)) is not None]
     origins = [result.provenance for result in (*trained, *scored)]
     used = {name for extension in plan.extensions.values() for name in extension.uses if "." not in name}
@@ -27,17 +28,16 @@ def provenance_of(plan: Plan, store: Store) -> dict[str, str]:
         "extensions": _united(f"{e.name} ({e.where}; {e.code})" for e in plan.extensions.values()),
         "devices": _united(result.device for result in (*trained, *scored)),
         "trained in": _united(_precision(result.computing) for result in trained if result.computing is not None),
-        "compute": f"{_training_s(plan, store) + sum(result.seconds for result in scored):,.0f} s on those devices",
+        "compute": f"{_training_s(done) + sum(result.seconds for result in scored):,.0f} s on those devices",
     }
     return {key: value for key, value in provenance.items() if value}
 
 
-def _training_s(plan: Plan, store: Store) -> float:
-    """Return how long trainings took; one that began where another of the plan ended has the seconds of that, too."""
-    found = {name: store.result(TrainingResult, name) for name in plan.trainings}
-    done = {name: result for name, result in found.items() if result is not None}
-    shared = (done[result.continues].seconds for result in done.values() if result.continues in done)
-    return sum(result.seconds for result in done.values()) - sum(shared)
+def _training_s(done: Mapping[str, TrainingResult]) -> float:
+    """Return how long trainings took; one that began where another of them ended has the seconds of that, too."""
+    continued = (done.get(result.continues) for result in done.values() if result.continues is not None)
+    shared = sum(other.seconds for other in continued if other is not None)
+    return sum(result.seconds for result in done.values()) - shared
 
 
 def classifier_notes(plan: Plan, store: Store) -> list[str]:

@@ -141,7 +141,11 @@ class TerminalListener(RunListener):
         told = ": ".join(filter(None, [f"{ending} {title}", _numbers_of(result)]))
         if isinstance(result, DatasetRecord):
             return "; ".join([f"{clock} {told} ({duration(result.preparing_s)})", *noticed(result)])
-        shared = ", the shorter one included" if isinstance(result, TrainingResult) and result.continues else ""
+        shared = (
+            ", including the training that it continues"
+            if isinstance(result, TrainingResult) and result.continues
+            else ""
+        )
         return f"{clock} {told} ({duration(result.seconds if result is not None else 0.0)}{shared})"
 
     @staticmethod

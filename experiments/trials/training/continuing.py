@@ -59,7 +59,7 @@ def _take_over(source: Path, state: Path, other: Shorter, result: TrainingResult
     for picture in listed(source / GRIDS, "[!.]*.png"):
         write_bytes(folder / GRIDS / picture.name, picture.read_bytes())
     write_json(folder / BEGUN_WITH, {part: digest for part, digest in result.code.items() if BETWEEN not in part})
-    write_json(folder / CONTINUES, {"signature": other.signature, "kimg": result.kimg})
+    write_json(folder / CONTINUES, {"signature": other.signature})
     (folder / CHECKPOINTS).mkdir(exist_ok=True)
     with replacing(folder / CHECKPOINTS / state.name) as temporary:
         shutil.copyfile(state, temporary)
