@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Sequence
 
 from reports.metrics import is_rounding
-from reports.significance import PairedErrors, Sample, normal_margin, t_margin
+from reports.significance import PairedErrors, Sample, reach_95
 
 Term = tuple[float, Sample]  # a weight, and the scores it applies to
 
@@ -35,13 +35,13 @@ def margin_of(terms: Sequence[Term], paired: PairedErrors | None) -> float | Non
     values = [value for _, sample in terms for value in sample.values]
     if all(len(sample.values) == 1 for _, sample in terms):
         error = _error_over_images(terms, paired)
-        return normal_margin(error) if math.isfinite(error) and not is_rounding(error, values) else None
+        return reach_95() * error if math.isfinite(error) and not is_rounding(error, values) else None
     seeds = terms[0][1].seeds
     if len(seeds) < 2 or any(sample.seeds != seeds for _, sample in terms):
         return None
     sums = [math.fsum(weight * sample.values[i] for weight, sample in terms) for i in range(len(seeds))]
     spread = statistics.stdev(sums)
-    return t_margin(spread / math.sqrt(len(seeds)), len(seeds) - 1) if not is_rounding(spread, values) else None
+    return None if is_rounding(spread, values) else reach_95(len(seeds) - 1) * (spread / math.sqrt(len(seeds)))
 
 
 def _error_over_images(terms: Sequence[Term], paired: PairedErrors | None) -> float:

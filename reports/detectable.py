@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import nctdtrinc, stdtrit  # pyright: ignore[reportMissingTypeStubs]
+from scipy.special import nctdtrinc  # pyright: ignore[reportMissingTypeStubs]
 
 from reports.effects import Pair, base_of, pairs_of_axis
 from reports.metrics import common_decimals, is_rounding, metric_info, shown, title_of
-from reports.significance import LEVEL, Sample
+from reports.significance import Sample, reach_95
 
 SMALLEST = "Smallest differences that the seeds show"
 POWER = 0.8  # how often a difference of this size is to be found
@@ -93,8 +93,7 @@ def smallest_difference(spread: float, num_seeds: int) -> float:
     spread: standard deviation of the difference over seeds. The test's statistic has Student's noncentral distribution.
     """
     freedom = num_seeds - 1
-    critical = float(stdtrit(freedom, 1 - LEVEL / 2))
-    return float(nctdtrinc(freedom, 1 - POWER, critical)) * spread / math.sqrt(num_seeds)
+    return float(nctdtrinc(freedom, 1 - POWER, reach_95(freedom))) * spread / math.sqrt(num_seeds)
 
 
 def seeds_for(difference: float, spread: float) -> int | None:

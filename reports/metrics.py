@@ -20,7 +20,7 @@ CHANCE_NOTE = "± of a copied share: how far from 0 it is by chance alone, in 95
 MAX_DECIMALS = 6  # of numbers without errors
 FINEST_DECIMALS = 12  # of numbers with errors, which say that their digits mean something
 MINUS = re.compile(r"(?<![\w.])-(?=\d)")  # a hyphen that is a minus sign
-NORMAL_95 = 1.959964  # standard errors to either side of a 95% interval
+NORMAL_95 = 1.959963984540054  # standard errors to either side of a 95% interval
 SCALE = " ×10³"  # of a metric's title in tables; files and other programs have it unscaled
 ROUNDING = 1e-12  # an error or a spread is rounding if it is smaller than this, relative to its values
 

@@ -21,9 +21,9 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
-from scipy.special import ndtr, ndtri, stdtr, stdtrit  # pyright: ignore[reportMissingTypeStubs]
+from scipy.special import ndtr, stdtr, stdtrit  # pyright: ignore[reportMissingTypeStubs]
 
-from reports.metrics import is_rounding
+from reports.metrics import NORMAL_95, is_rounding
 
 LEVEL = 0.05  # probability of a false winner anywhere in a table
 LEAST_SEEDS = 3  # for the interval of a score; that of two seeds reaches 12.7 standard errors to either side
@@ -113,7 +113,7 @@ class Sample:
             return None
         if is_rounding(spread, self.values):
             return 0.0
-        return normal_margin(spread) if count == 1 else t_margin(spread / math.sqrt(count), count - 1)
+        return reach_95() * spread if count == 1 else reach_95(count - 1) * (spread / math.sqrt(count))
 
     def of_seeds(self, seeds: Iterable[int]) -> Sample:
         """Return the scores of these seeds alone, in their order."""
@@ -175,7 +175,7 @@ def _z_test(a: Sample, b: Sample, paired: PairedErrors | None) -> DifferenceTest
     value = a.values[0] - b.values[0]
     if error is None or is_rounding(error, (*a.values, *b.values)) or math.isinf(error) or math.isnan(value):
         return None
-    return DifferenceTest(value, 2 * float(ndtr(-abs(value) / error)), normal_margin(error))
+    return DifferenceTest(value, 2 * float(ndtr(-abs(value) / error)), reach_95() * error)
 
 
 def _paired_t_test(a: Sample, b: Sample, seeds: Sequence[int]) -> DifferenceTest | None:
@@ -197,17 +197,15 @@ def _welch_test(a: Sample, b: Sample) -> DifferenceTest | None:
 
 
 def _t_test(value: float, error: float, freedom: float) -> DifferenceTest:
-    return DifferenceTest(value, 2 * float(stdtr(freedom, -abs(value) / error)), t_margin(error, freedom))
+    return DifferenceTest(value, 2 * float(stdtr(freedom, -abs(value) / error)), reach_95(freedom) * error)
 
 
-def normal_margin(error: float) -> float:
-    """Return half of the 95% interval of a value with a known standard error."""
-    return float(ndtri(1 - LEVEL / 2)) * error
+def reach_95(freedom: float = math.inf) -> float:
+    """Return how many standard errors a 95% interval reaches to either side.
 
-
-def t_margin(error: float, freedom: float) -> float:
-    """Return half of the 95% t interval of a value with an estimated standard error."""
-    return float(stdtrit(freedom, 1 - LEVEL / 2)) * error
+    freedom: degrees of freedom of Student's t for an estimated standard error; infinite for a known one.
+    """
+    return float(stdtrit(freedom, 1 - LEVEL / 2)) if math.isfinite(freedom) else NORMAL_95
 
 
 def holm(p_values: Sequence[float]) -> list[bool]:

@@ -1,10 +1,25 @@
 """Which entry of a column is the best, as far as errors can say."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy import stats
 
-from reports.significance import DifferenceTest, PairedErrors, Sample, ScoreColumn, compare_samples, holm, marks
+import reports
+from edm.metrics.uncertainty import interval
+from reports.metrics import NORMAL_95
+from reports.significance import (
+    DifferenceTest,
+    PairedErrors,
+    Sample,
+    ScoreColumn,
+    compare_samples,
+    holm,
+    marks,
+    reach_95,
+)
 from tests.reports.frames import covariance_of, errors_of
 
 REPETITIONS = 2000
@@ -31,6 +46,15 @@ def column_of(values: np.ndarray, paired: PairedErrors, lower: bool = True) -> S
     errors = np.sqrt(np.diag(covariance_of(paired)))
     cells = zip(paired.cells, values.tolist(), errors.tolist(), strict=True)
     return ScoreColumn(tuple(single(*cell) for cell in cells), lower, paired)
+
+
+def test_all_intervals_reach_as_far() -> None:
+    assert reach_95() == NORMAL_95 == pytest.approx(stats.norm.ppf(0.975), rel=1e-15)
+    assert interval(0.0, 1.0) == pytest.approx((-NORMAL_95, NORMAL_95), rel=1e-15), "the ends in results.csv"
+    assert [reach_95(freedom) for freedom in (1, 2, 7.5)] == pytest.approx(stats.t.ppf(0.975, [1, 2, 7.5]))
+    sources = {path.stem: path.read_text() for path in Path(reports.__file__).parent.glob("*.py")}
+    quantile = re.compile(r"\bstdtrit\(|\bndtri\(|inv_cdf|1\.96|1\.959|\.ppf\(")
+    assert {name for name, text in sources.items() if quantile.search(text)} == {"metrics", "significance"}
 
 
 def share_with_a_winner(draw, repetitions: int = REPETITIONS) -> float:
