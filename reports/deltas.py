@@ -9,7 +9,7 @@ from typing import Any
 
 from reports.entries import TableEntry, round_column
 from reports.metrics import METRICS
-from reports.significance import PairedErrors, Sample, compare_samples, holm
+from reports.significance import PairedErrors, Sample, compare_samples, holm, matched
 from reports.values import replaced
 
 Position = tuple[tuple[Any, ...], tuple[Any, ...]]  # the values of the axes that make rows, and of those for columns
@@ -73,6 +73,7 @@ def _entry(
         return look
     test = compare_samples(own, reference, paired)
     if test is None:
+        own, reference = matched(own, reference)
         difference = own.mean - reference.mean
         return replace(look, mean=difference) if not math.isnan(difference) else look  # of two that are infinite
     return replace(look, mean=test.value, margin=test.margin, p=test.p)

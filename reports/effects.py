@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reports.averages import margin_of, sum_of, with_common_seeds
+from reports.averages import margin_of, sum_of
 from reports.metrics import METRICS, common_decimals, metric_info, shown, title_of
-from reports.significance import PairedErrors, Sample
+from reports.significance import PairedErrors, Sample, common_seeds, matched
 from reports.values import replaced, show_value
 
 Pair = tuple[Sample, Sample]
@@ -18,8 +18,10 @@ Pair = tuple[Sample, Sample]
 class Effect:
     """The mean difference of a metric between two values of an axis, over all pairs of cells that differ in it alone.
 
-    With several seeds, it is over the seeds that all of these cells have, if these are two or more. axis: its short
-    name. margin: half of the 95% interval of the mean difference; None if it is unknown. differences: of all pairs.
+    With several seeds, it is over seeds that all of these cells have, without num_left_out pairs that lack some of
+    these; if too few pairs share two seeds or more, it is over all pairs, lacks_seeds, and has no margin. axis: its
+    short name. margin: half of the 95% interval of the mean difference; None if it is unknown. differences: of all
+    pairs that are not left out.
     """
 
     axis: str
@@ -29,6 +31,8 @@ class Effect:
     mean: float
     margin: float | None
     differences: tuple[float, ...]
+    num_left_out: int = 0
+    lacks_seeds: bool = False
 
     @property
     def num_agreeing(self) -> int:
@@ -41,9 +45,18 @@ class Effect:
         size = shown(self.metric, self.mean, self.margin, sign=True)
         direction = "lower" if self.mean < 0 else "higher"
         num_pairs = len(self.differences)
-        count = f"{self.num_agreeing} of {num_pairs} pairs" if num_pairs > 1 else "the only pair"
+        only = "the only complete pair" if self.num_left_out else "the only pair"
+        count = f"{self.num_agreeing} of {num_pairs} pairs" if num_pairs > 1 else only
         pairs = f"{direction} in {count}{self._range()}" if self.mean else "no difference"
-        return f"{self.axis}, {self.value} instead of {self.base}: {size} {title_of(self.metric)}, {pairs}"
+        what = f"{self.axis}, {self.value} instead of {self.base}: {size} {title_of(self.metric)}"
+        return ", ".join([what, pairs, *self._remarks()])
+
+    def _remarks(self) -> Iterator[str]:
+        """What is missing of a sweep that is not done."""
+        if self.num_left_out:
+            yield f"{self.num_left_out} more left out for lack of seeds"
+        if self.lacks_seeds:
+            yield "too few seeds in common for an interval"
 
     def _range(self) -> str:
         """The smallest and the largest difference, if pairs differ in direction."""
@@ -108,11 +121,38 @@ def _pairs(
 def _effect(
     axis: str, value: str, base: str, metric: str, pairs: Sequence[Pair], paired: PairedErrors | None
 ) -> Effect:
-    share = 1 / len(pairs)
-    samples = with_common_seeds([sample for pair in pairs for sample in pair])
-    terms = [(-share if i % 2 else share, sample) for i, sample in enumerate(samples)]
-    differences = tuple(a.mean - b.mean for a, b in zip(samples[::2], samples[1::2], strict=True))
-    return Effect(axis, value, base, metric, sum_of(terms), margin_of(terms, paired), differences)
+    has_several = any(len(sample.seeds) > 1 for pair in pairs for sample in pair)
+    complete = _complete(pairs) if has_several else []
+    kept = complete or [matched(*pair) for pair in pairs]
+    lacks_seeds = has_several and not complete
+    terms = [(sign / len(kept), sample) for pair in kept for sign, sample in zip((1, -1), pair, strict=True)]
+    return Effect(
+        axis,
+        value,
+        base,
+        metric,
+        sum_of(terms),
+        None if lacks_seeds else margin_of(terms, paired),
+        tuple(a.mean - b.mean for a, b in kept),
+        len(pairs) - len(kept),
+        lacks_seeds,
+    )
+
+
+def _complete(pairs: Sequence[Pair]) -> list[Pair]:
+    """The pairs and the seeds that all of these have, chosen so that they hold the most scores.
+
+    Empty if fewer than half of the pairs share two seeds: the mean of so few would not be that of the table.
+    """
+    own = [frozenset(common_seeds(*pair)) for pair in pairs]
+    of_all = own[0].intersection(*own)
+    choices = [seeds for seeds in dict.fromkeys([*own, of_all]) if len(seeds) > 1]
+    blocks = [(seeds, [i for i, those in enumerate(own) if seeds <= those]) for seeds in choices]
+    enough = [block for block in blocks if 2 * len(block[1]) >= len(pairs)]
+    if not enough:
+        return []
+    seeds, kept = max(enough, key=lambda block: (len(block[0]) * len(block[1]), len(block[1])))
+    return [(a.of_seeds(sorted(seeds)), b.of_seeds(sorted(seeds))) for a, b in (pairs[i] for i in kept)]
 
 
 def best_metric(metrics: Sequence[str], preferred: Sequence[str]) -> str | None:

@@ -177,6 +177,11 @@ def _effect_notes(tables: list[ResultTable]) -> Iterator[str]:
             "to pair, and is not corrected for the number of effects. Where pairs differ in direction, the smallest "
             "and the largest difference follow."
         )
+    if any(effect.num_left_out for table in tables for effect in table.effects):
+        yield (
+            "A main effect leaves out pairs that lack seeds where the others then hold more scores, and never more "
+            "than half of the pairs."
+        )
     if any(table.detectable for table in tables):
         yield (
             f"{SMALLEST}: between two cells that differ in this axis alone, a difference of this size is "

@@ -150,6 +150,17 @@ class DifferenceTest:
     margin: float
 
 
+def common_seeds(a: Sample, b: Sample) -> tuple[int, ...]:
+    """Return the seeds that both have, in the order of the first."""
+    return tuple(seed for seed in a.seeds if seed in b.seeds)
+
+
+def matched(a: Sample, b: Sample) -> tuple[Sample, Sample]:
+    """Return both with the scores of the seeds that both have; unchanged if they have none in common."""
+    seeds = common_seeds(a, b)
+    return (a.of_seeds(seeds), b.of_seeds(seeds)) if seeds else (a, b)
+
+
 def compare_samples(a: Sample, b: Sample, paired: PairedErrors | None = None) -> DifferenceTest | None:
     """Return a minus b with the test that their seeds allow, or None if no test applies.
 
@@ -160,7 +171,7 @@ def compare_samples(a: Sample, b: Sample, paired: PairedErrors | None = None) ->
         return _z_test(a, b, paired)
     if not all(map(math.isfinite, (*a.values, *b.values))):
         return None
-    common = [seed for seed in a.seeds if seed in b.seeds]
+    common = common_seeds(a, b)
     if len(common) > 1:
         return _paired_t_test(a, b, common)
     return _welch_test(a, b) if min(len(a.values), len(b.values)) > 1 else None

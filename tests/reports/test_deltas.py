@@ -9,7 +9,9 @@ import pytest
 
 from experiments.tracking.frames import ABSENT
 from reports.deltas import significant_in_words
-from reports.significance import PairedErrors
+from reports.effects import Effect, main_effects
+from reports.notes import reading_notes
+from reports.significance import PairedErrors, Sample
 from reports.table import ResultTable
 from reports.tables import result_tables
 from tests.reports.frames import DIGITS, LAYOUT, digits, errors_of, frame, with_errors
@@ -108,10 +110,58 @@ def test_an_effect_and_its_interval_are_of_the_seeds_that_all_cells_have() -> No
     assert attention.margin == pytest.approx(12.706 * 0.05, rel=1e-3), "1.0 with one seed, 1.1 with the other"
 
 
-def test_an_effect_without_seeds_in_common_is_a_difference_of_means() -> None:
-    made = frame(seeds=2, fid_test=[1.0, np.nan, np.nan, 4.0, 5, 5.5, 6, 7])
+def test_an_effect_leaves_out_pairs_that_lack_seeds() -> None:
+    made = frame(seeds=2, fid_test=[1.0, 9.0, 3.0, 11.2, 5, 5.5, 60, np.nan])
     (table,) = result_tables(made, LAYOUT)
-    assert table.effects[1].differences == pytest.approx((3.0, 1.25)) and table.effects[1].margin is None
+    attention = table.effects[1]
+    assert attention.differences == pytest.approx((2.1,)) and attention.margin == pytest.approx(12.706 * 0.1, rel=1e-3)
+    size = "attention, yes instead of no: +2.1 ± 1.3 FID test"
+    assert attention.text == f"{size}, higher in the only complete pair, 1 more left out for lack of seeds"
+    assert any("leaves out pairs that lack seeds" in note for note in reading_notes([table]))
+    (whole,) = result_tables(made.assign(fid_test=np.arange(8.0)), LAYOUT)
+    assert not any("left out" in effect.text for effect in whole.effects)
+    assert not any("leaves out" in note for note in reading_notes([whole]))
+
+
+def effect_of(*pairs: tuple[list[int], list[int]]) -> Effect:
+    """The effect of an axis on pairs of cells with these seeds; the scores are 0 and, for all seeds but 0, 1."""
+    samples = {
+        (i, side): Sample(tuple(seeds), tuple(f"{i}{side}{seed}" for seed in seeds), scores, (0.1,) * len(seeds))
+        for i, pair in enumerate(pairs)
+        for side, seeds in enumerate(pair)
+        for scores in [tuple(float(side and seed > 0) for seed in seeds)]
+    }
+    axes = ("a", "b")
+    return next(effect for effect in main_effects(samples, axes, axes, "fid_test", {}, None) if effect.axis == "b")
+
+
+def test_an_effect_is_of_the_pairs_and_seeds_that_hold_most_scores() -> None:
+    three, two = [0, 1, 2], [0, 1]
+    found = effect_of((three, three), (two, three))
+    assert found.mean == 0.5 and found.num_left_out == 0, "2 pairs of 2 seeds hold more than 1 of 3"
+    found = effect_of(*[(three, three)] * 3, (two, three))
+    assert found.mean == pytest.approx(2 / 3) and found.num_left_out == 1, "3 pairs of 3 seeds hold more than 4 of 2"
+    found = effect_of((three, three), (three, two), (three, [0, 2]), (two, three))
+    assert found.mean == 0.5 and found.num_left_out == 1, "3 pairs have seeds 0 and 1"
+
+
+@pytest.mark.parametrize(("few", "mean"), [(([0, 1, 2], [0]), 0.125), (([0], [1]), 0.875)])
+def test_an_effect_with_too_few_seeds_in_common_has_no_interval(few: tuple, mean: float) -> None:
+    found = effect_of(([0, 1], [0, 1]), few, few, few)
+    assert found.mean == mean, "of the seeds that both cells of a pair have, or of two means"
+    assert found.margin is None and len(found.differences) == 4 and found.num_left_out == 0
+    assert found.text.endswith(", too few seeds in common for an interval")
+
+
+def test_an_effect_of_one_seed_needs_no_seeds_in_common() -> None:
+    found = effect_of(([0], [0]), ([0], [0]))
+    assert found.margin == pytest.approx(1.96 * 0.2, rel=1e-3) and not found.lacks_seeds
+
+
+def test_a_difference_without_a_test_is_over_common_seeds() -> None:
+    made = frame(seeds=2, fid_test=[1.0, 9.0, 3.0, np.nan, np.nan, 5.5, 60, np.nan])
+    (table,) = result_tables(made, COMPARED)
+    assert column(table, "Δ FID test") == ["-2.00", "baseline", "-54.50", "baseline"]
 
 
 def test_without_a_covariance_an_effect_has_the_widest_interval() -> None:
