@@ -9,7 +9,7 @@ from typing import Any
 
 from reports.entries import TableEntry, round_column
 from reports.metrics import METRICS
-from reports.significance import PairedErrors, Sample, compare_samples, holm, matched
+from reports.significance import PairedErrors, Sample, common_seeds, compare_samples, holm, matched
 from reports.values import replaced
 
 Position = tuple[tuple[Any, ...], tuple[Any, ...]]  # the values of the axes that make rows, and of those for columns
@@ -73,7 +73,9 @@ def _entry(
         return look
     test = compare_samples(own, reference, paired)
     if test is None:
+        num_seeds = len(common_seeds(own, reference))
         own, reference = matched(own, reference)
         difference = own.mean - reference.mean
-        return replace(look, mean=difference) if not math.isnan(difference) else look  # of two that are infinite
-    return replace(look, mean=test.value, margin=test.margin, p=test.p)
+        is_known = not math.isnan(difference)  # as that of two that are infinite is
+        return replace(look, mean=difference, num_seeds=num_seeds) if is_known else look
+    return replace(look, mean=test.value, margin=test.margin, p=test.p, num_seeds=test.num_seeds)

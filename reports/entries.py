@@ -20,6 +20,7 @@ class TableEntry:
     margin: half of the mean's 95% interval. std: standard deviation over seeds. num_stopped: seeds whose evaluation
     was stopped early as clearly worse; num_pruned: seeds whose training was stopped early. replacement: text to show
     if there is no number. waiting: how many seeds are in which state, such as "1 running", if others have a score.
+    has_fewer_seeds: than another entry of its table, though the sweep asks for no more.
     is_difference: it is a difference to the baseline, which shows its sign. p: of the test that it is 0.
     footnotes: marks of the footnotes that it has. cells: the names of the cells behind it.
     """
@@ -37,6 +38,7 @@ class TableEntry:
     num_pruned: int = 0
     replacement: str = ""
     waiting: tuple[str, ...] = ()
+    has_fewer_seeds: bool = False
     is_difference: bool = False
     p: float | None = None
     footnotes: tuple[str, ...] = ()
@@ -89,16 +91,22 @@ class TableEntry:
 
     @property
     def remark(self) -> str:
-        """The standard deviation over seeds, how many seeds there are if some are missing, and the p value."""
+        """The standard deviation over seeds, how many seeds there are if others have more, and the p value."""
         return ", ".join(self.remarks)
 
     @property
     def remarks(self) -> tuple[str, ...]:
         """The parts of the remark."""
         std = f"s {self._format(self.std)}" if self.std is not None else ""
-        incomplete = self.mean is not None and self.num_seeds < self.expected_seeds
-        seeds = (f"{self.num_seeds} of {self.expected_seeds} seeds", *self.waiting) if incomplete else ()
-        return tuple(filter(None, (std, *seeds, describe_p(self.p) if self.p is not None else "")))
+        p = describe_p(self.p) if self.p is not None else ""
+        return tuple(filter(None, (std, *self._seeds(), p)))
+
+    def _seeds(self) -> tuple[str, ...]:
+        if self.mean is None:
+            return ()
+        if self.num_seeds < self.expected_seeds:
+            return f"{self.num_seeds} of {self.expected_seeds} seeds", *self.waiting
+        return (f"{self.num_seeds} seed{'s' if self.num_seeds > 1 else ''}",) if self.has_fewer_seeds else ()
 
     def _format(self, value: float) -> str:
         return f"{value * self.scale:z.{self.decimals}f}"
@@ -125,6 +133,12 @@ def _errors(entry: TableEntry) -> list[float]:
     """What is shown of an entry's error: half of its interval, its standard deviation unless that is but rounding."""
     has_std = entry.mean is not None and entry.std and not is_rounding(entry.std, [entry.mean])
     return [error for error in (entry.margin, entry.std if has_std else None) if error]
+
+
+def with_seed_counts(columns: Sequence[Sequence[TableEntry]]) -> list[list[TableEntry]]:
+    """Return the columns of a table whose entries say how many seeds they have where others have more."""
+    most = max((entry.num_seeds for column in columns for entry in column), default=0)
+    return [[replace(entry, has_fewer_seeds=0 < entry.num_seeds < most) for entry in column] for column in columns]
 
 
 def coarsest(column: Sequence[TableEntry]) -> TableEntry:

@@ -21,8 +21,15 @@ def question(report: Report) -> str:
     axes = [axis for axis in report.layout.axes if report.frame[axis].astype(str).nunique() > 1]
     parts = [f"{name} ({_values(report, axis)})" for axis, name in zip(axes, short_axes(tuple(axes)), strict=True)]
     cells, trainings = len(report.frame), report.frame["training"].nunique() if "training" in report.frame else 0
-    size = f"{cells} cells" + (f" from {trainings} trainings" if trainings else "")
+    size = f"{cells} cells{_seeds(report)}" + (f" from {trainings} trainings" if trainings else "")
     return f"Compares {', '.join(parts)}: {size}." if parts else f"{size}."
+
+
+def _seeds(report: Report) -> str:
+    """How many seeds the cells of an entry have; nothing where all have one."""
+    most, values = report.frame["seed"].nunique(), report.frame[list(report.layout.axes)].astype(str)
+    is_even = len(report.frame) == most * len(set(map(tuple, values.to_numpy().tolist())))
+    return f" ({'' if is_even else 'up to '}{most} seeds)" if most > 1 else ""
 
 
 def _values(report: Report, axis: str) -> str:

@@ -111,7 +111,11 @@ def _error_notes(entries: list[TableEntry]) -> Iterator[str]:
         )
     seed_counts = [entry.num_seeds for entry in entries if entry.std is not None]
     if seed_counts:
-        yield "s: the standard deviation over training seeds. The number shown is the mean over these seeds."
+        fewest, most = min(seed_counts), max(seed_counts)
+        count = f"{most}" if fewest == most else f"{fewest} to {most}"
+        yield f"s: the standard deviation over {count} training seeds. The number shown is the mean over these seeds."
+    if any(entry.has_fewer_seeds for entry in entries):
+        yield "An entry that has fewer seeds than others of its table says how many it has."
     if any(count > 2 for count in seed_counts):
         yield "± with s: half of the 95% t interval of that mean."
     if max((entry.expected_seeds for entry in entries), default=0) == 1 and not any(entry.margin for entry in entries):

@@ -14,6 +14,7 @@ from reports.significance import Mark, Sample
 
 States = Mapping[str, str]  # what happens to cells that are not done, by name: "running", "failed", "planned" ...
 PLANNED = "planned"
+SHARED = "is shared"  # of a cell whose evaluation is that of several seeds
 
 
 def distinct_results(cells: Sequence[CellRow]) -> list[CellRow]:
@@ -21,7 +22,10 @@ def distinct_results(cells: Sequence[CellRow]) -> list[CellRow]:
 
     Counted for every seed it would have no spread, and its differences would look certain.
     """
-    return list({cell.get("evaluation") or cell["cell"]: cell for cell in reversed(cells)}.values())[::-1]
+    sharing: dict[object, list[CellRow]] = {}
+    for cell in cells:
+        sharing.setdefault(cell.get("evaluation") or cell["cell"], []).append(cell)
+    return [{**own[0], SHARED: True} if len(own) > 1 else own[0] for own in sharing.values()]
 
 
 def sample_of(cells: Sequence[CellRow], metric: str) -> Sample:
@@ -34,6 +38,7 @@ def sample_of(cells: Sequence[CellRow], metric: str) -> Sample:
         tuple(float(cell[metric]) for cell in scored),
         tuple(math.nan if error is None else float(error) for error in errors),
         METRICS[metric].by_chance,
+        any(cell.get(SHARED) for cell in scored),
     )
 
 

@@ -77,6 +77,7 @@ class Sample:
 
     errors: standard errors of the values, NaN if unknown. All fields are empty if the entry has no number. by_chance:
     the errors are how far the values are from 0 by chance alone, from which no error of a difference follows.
+    is_shared: the value is that of all seeds, as of a network that was not trained here.
     """
 
     seeds: tuple[int, ...] = ()
@@ -84,6 +85,7 @@ class Sample:
     values: tuple[float, ...] = ()
     errors: tuple[float, ...] = ()
     by_chance: bool = False
+    is_shared: bool = False
 
     @property
     def standard_errors(self) -> tuple[float, ...]:
@@ -124,6 +126,7 @@ class Sample:
             tuple(self.values[i] for i in places),
             tuple(self.errors[i] for i in places),
             self.by_chance,
+            self.is_shared,
         )
 
     @property
@@ -143,16 +146,20 @@ class ScoreColumn:
 
 @dataclass(frozen=True)
 class DifferenceTest:
-    """The difference of two scores, its two-sided p value, and half of its 95% interval."""
+    """The difference of two scores, its two-sided p value, and half of its 95% interval.
+
+    num_seeds: the seeds that both have, over which it is; 0 if it is between means of other seeds.
+    """
 
     value: float
     p: float
     margin: float
+    num_seeds: int = 0
 
 
 def common_seeds(a: Sample, b: Sample) -> tuple[int, ...]:
-    """Return the seeds that both have, in the order of the first."""
-    return tuple(seed for seed in a.seeds if seed in b.seeds)
+    """Return the seeds that both have, in the order of the first; none if one score of all seeds is among them."""
+    return () if a.is_shared != b.is_shared else tuple(seed for seed in a.seeds if seed in b.seeds)
 
 
 def matched(a: Sample, b: Sample) -> tuple[Sample, Sample]:
@@ -186,7 +193,7 @@ def _z_test(a: Sample, b: Sample, paired: PairedErrors | None) -> DifferenceTest
     value = a.values[0] - b.values[0]
     if error is None or is_rounding(error, (*a.values, *b.values)) or math.isinf(error) or math.isnan(value):
         return None
-    return DifferenceTest(value, 2 * float(ndtr(-abs(value) / error)), reach_95() * error)
+    return DifferenceTest(value, 2 * float(ndtr(-abs(value) / error)), reach_95() * error, 1)
 
 
 def _paired_t_test(a: Sample, b: Sample, seeds: Sequence[int]) -> DifferenceTest | None:
@@ -194,7 +201,7 @@ def _paired_t_test(a: Sample, b: Sample, seeds: Sequence[int]) -> DifferenceTest
     value, spread = float(differences.mean()), float(differences.std(ddof=1))
     if is_rounding(spread, (*a.values, *b.values)):
         return None
-    return _t_test(value, spread / math.sqrt(len(seeds)), len(seeds) - 1)
+    return _t_test(value, spread / math.sqrt(len(seeds)), len(seeds) - 1, len(seeds))
 
 
 def _welch_test(a: Sample, b: Sample) -> DifferenceTest | None:
@@ -207,8 +214,9 @@ def _welch_test(a: Sample, b: Sample) -> DifferenceTest | None:
     return _t_test(a.mean - b.mean, math.sqrt(sum(parts)), freedom)
 
 
-def _t_test(value: float, error: float, freedom: float) -> DifferenceTest:
-    return DifferenceTest(value, 2 * float(stdtr(freedom, -abs(value) / error)), reach_95(freedom) * error)
+def _t_test(value: float, error: float, freedom: float, num_seeds: int = 0) -> DifferenceTest:
+    p = 2 * float(stdtr(freedom, -abs(value) / error))
+    return DifferenceTest(value, p, reach_95(freedom) * error, num_seeds)
 
 
 def reach_95(freedom: float = math.inf) -> float:

@@ -14,7 +14,7 @@ from reports.costs import COSTS, cost_entries
 from reports.deltas import Baseline, Position, difference_entries
 from reports.detectable import Detectable, detectable_differences
 from reports.effects import Effect, best_metric, main_effects
-from reports.entries import TableEntry, coarsest, round_column
+from reports.entries import TableEntry, coarsest, round_column, with_seed_counts
 from reports.equal import EqualView, equal_view
 from reports.heads import ColumnHead
 from reports.labels import LOSSES, data_title, describe_scores
@@ -105,6 +105,7 @@ class TableMaker:
         """Return the table. title: of the sweep. number: of the table."""
         spec, scores = self.spec, self._score_columns()
         shown = [*self._cost_columns(), *self._with_companions(scores)]
+        columns = with_seed_counts([column for _, column in shown])
         heads = row_heads(spec)
         effects, detectable = self._effects() if spec.main else ((), ())
         return ResultTable(
@@ -115,7 +116,7 @@ class TableMaker:
             row_heads=heads,
             heads=tuple(head for head, _ in shown),
             rows=[
-                (row_names(spec, key, self.baseline), [column[i] for _, column in shown])
+                (row_names(spec, key, self.baseline), [column[i] for column in columns])
                 for i, key in enumerate(self.rows)
             ],
             row_labels=[row_label(spec, key, self.baseline) for key in self.rows],

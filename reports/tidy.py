@@ -22,7 +22,7 @@ COLUMNS = {  # of the frame, with their meanings
     "value": "the mean over seeds, in the metric's stored unit",
     "margin": "half of its 95% interval",
     "std": "standard deviation over seeds",
-    "seeds": "seeds with a number",
+    "seeds": "seeds with a number, or in a difference",
     "p": "p value of a difference",
     "mark": "best: significantly better than all others of its column; tied: the best, or not significantly different",
     "shown": "the entry as the table shows it",

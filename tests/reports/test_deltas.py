@@ -14,6 +14,7 @@ from reports.notes import reading_notes
 from reports.significance import PairedErrors, Sample
 from reports.table import ResultTable
 from reports.tables import result_tables
+from reports.tidy import tidy_frame
 from tests.reports.frames import DIGITS, LAYOUT, digits, errors_of, frame, with_errors
 
 COMPARED = replace(LAYOUT, metrics=("fid_test",), baseline={"model.attention": True})
@@ -161,7 +162,7 @@ def test_an_effect_of_one_seed_needs_no_seeds_in_common() -> None:
 def test_a_difference_without_a_test_is_over_common_seeds() -> None:
     made = frame(seeds=2, fid_test=[1.0, 9.0, 3.0, np.nan, np.nan, 5.5, 60, np.nan])
     (table,) = result_tables(made, COMPARED)
-    assert column(table, "Δ FID test") == ["-2.00", "baseline", "-54.50", "baseline"]
+    assert column(table, "Δ FID test") == ["-2.00 (1 seed)", "baseline", "-54.50", "baseline"]
 
 
 def test_without_a_covariance_an_effect_has_the_widest_interval() -> None:
@@ -279,6 +280,23 @@ def test_cells_that_are_not_done_say_what_happens_to_them() -> None:
     (table,) = result_tables(made, LAYOUT, states={"nano/True/0": "running", "micro/False/0": "failed"})
     assert column(table, "FID test")[1:] == ["running", "failed", "planned"] == column(table, "class accuracy")[1:]
     assert not table.complete
+
+
+def test_entries_with_fewer_seeds_than_others_say_how_many() -> None:
+    """Sweeps of other numbers of seeds in one report, and differences to a cell that is not done."""
+    made = frame(seeds=3, fid_test=[1.0, 2, 3, 2, 3.1, 4.2, 5, 6, 7, 6, 7.1, np.nan]).drop(index=[1, 2])
+    (table,) = result_tables(made, COMPARED)
+    seeds = [[entry.num_seeds for entry in entries] for entries in table.columns]
+    assert seeds == [[1, 3, 3, 2], [1, 0, 2, 0]] and list(tidy_frame([table])["seeds"][:4]) == [1, 1, 3, 0]
+    texts = [[entry.remarks for entry in entries] for entries in table.columns]
+    assert texts == [
+        [("1 seed",), ("s 1.1",), ("s 1.0",), ("s 0.8", "2 of 3 seeds")],
+        [("1 seed",), (), ("2 seeds", "p 0.03"), ()],
+    ]
+    notes = " ".join(reading_notes([table]))
+    assert "over 2 to 3 training seeds" in notes and "has fewer seeds than others" in notes
+    (even,) = result_tables(frame(seeds=3), COMPARED)
+    assert not any("seeds" in entry.text for entry in even.entries) and "over 3 training" in reading_notes([even])[0]
 
 
 def test_seeds_that_are_not_done_are_counted_by_their_state() -> None:

@@ -17,7 +17,7 @@ from tests.reports.frames import LAYOUT, frame, full, report, with_errors
     [
         (frame(), "There is one seed only", "±:"),
         (with_errors(frame()), "not if the network were trained again", "training seeds"),
-        (frame(seeds=2), "standard deviation over training seeds", "t interval"),
+        (frame(seeds=2), "standard deviation over 2 training seeds", "t interval"),
         (frame(seeds=3), "95% t interval", "±:"),
         (with_errors(frame()), "about these very networks", "percentage points"),
         (frame(seeds=3), "Class accuracy is the share", "about these very networks"),

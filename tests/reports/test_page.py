@@ -11,6 +11,7 @@ import pytest
 
 from reports.findings import finding, question
 from reports.folder import write_report
+from reports.layout import Layout
 from reports.page import to_html
 from reports.report import Report
 from reports.tables import result_tables
@@ -161,6 +162,16 @@ def test_the_page_begins_with_what_is_asked_and_what_is_found() -> None:
         "the largest significant main effect is guidance, 2 instead of 1: +0.81 ± 0.23 FID test, higher in 12 of 12"
         in sentence
     )
+
+
+def test_the_page_says_how_many_seeds_cells_have() -> None:
+    def asked(made: pd.DataFrame) -> str:
+        return question(Report((LAYOUT,), made, NO_CURVES, {}, {}))
+
+    assert asked(frame()).endswith(": 4 cells.") and asked(frame(seeds=3)).endswith(": 12 cells (3 seeds).")
+    assert asked(frame(seeds=3).drop(index=[1, 2])).endswith(": 10 cells (up to 3 seeds).")
+    one = Report((Layout("one", ()),), frame(seeds=2)[:2], NO_CURVES, {}, {})
+    assert question(one) == "2 cells (2 seeds)."
 
 
 def test_a_winner_is_called_one_and_nothing_is_found_without_scores() -> None:

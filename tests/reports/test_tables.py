@@ -232,8 +232,14 @@ def test_seeds_that_share_an_evaluation_are_one_number() -> None:
     made["evaluation"] = made["cell"].where(~shared, "the same")
     made.loc[shared, "fid_test"] = 8.0
     (table,) = result_tables(made, replace(LAYOUT, metrics=("fid_test",), baseline={"model.preset": "nano"}))
-    assert [row[0] for row in texts(table)] == ["11.0 ± 2.5 (s 1.0)", "12.0 ± 2.5 (s 1.0)", "8.0", "22.0 ± 2.5 (s 1.0)"]
+    assert [row[0] for row in texts(table)] == [
+        "11.0 ± 2.5 (s 1.0)",
+        "12.0 ± 2.5 (s 1.0)",
+        "8.0 (1 seed)",
+        "22.0 ± 2.5 (s 1.0)",
+    ]
     assert [row[0] for row in emphasis(table)] == ["tied"] * 4
+    assert texts(table)[2][1] == "-3.000", "to the mean of all seeds, as it is the score of all of them"
 
 
 def test_fidelity_and_memorisation_have_tables_of_their_own() -> None:
