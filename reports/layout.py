@@ -81,11 +81,9 @@ def table_specs(frame: pd.DataFrame, layout: Layout) -> list[TableSpec]:
     if not specs:
         present = tuple(metric for metric in METRICS if metric in frame.columns)
         specs = [_main_spec(layout, present)]
-    baseline: Mapping[str, Any] = layout.baseline if layout.changes else {}  # by which all tables label their rows
-    return [
-        replace(spec, main=number == 0, changes=layout.changes, baseline=spec.baseline or baseline)
-        for number, spec in enumerate(specs)
-    ]
+    first, *further = specs
+    main_table = replace(_main_spec(layout, first.metrics), name=layout.name or first.name)
+    return [main_table, *(replace(spec, changes=layout.changes, baseline=layout.baseline) for spec in further)]
 
 
 def _named_metrics(frame: pd.DataFrame, names: Sequence[str]) -> tuple[str, ...]:

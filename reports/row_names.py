@@ -38,7 +38,7 @@ def baseline_in_words(spec: TableSpec, baseline: Mapping[str, Any]) -> str:
 
 def has_differences(spec: TableSpec) -> bool:
     """Return whether every score of a table is followed by its difference to the baseline."""
-    return spec.main and (bool(spec.baseline) or spec.changes)
+    return bool(spec.baseline) or spec.changes
 
 
 def row_heads(spec: TableSpec) -> tuple[str, ...]:

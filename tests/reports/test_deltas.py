@@ -15,7 +15,7 @@ from reports.significance import PairedErrors, Sample
 from reports.table import ResultTable
 from reports.tables import result_tables
 from reports.tidy import tidy_frame
-from tests.reports.frames import DIGITS, LAYOUT, digits, errors_of, frame, with_errors
+from tests.reports.frames import DIGITS, LAYOUT, digits, errors_of, frame, full, with_errors
 
 COMPARED = replace(LAYOUT, metrics=("fid_test",), baseline={"model.attention": True})
 
@@ -249,12 +249,27 @@ def test_options_go_with_the_value_that_had_them() -> None:
 
 
 @pytest.mark.parametrize("baseline", [{}, {"training.lr": 0.2}])
-def test_further_tables_have_the_same_labels_and_no_differences(baseline: dict[str, float]) -> None:
+def test_further_tables_have_the_same_labels_and_differences_of_their_own(baseline: dict[str, float]) -> None:
     made = ablation()
-    made["precision_test"] = 0.5
+    made["precision_test"] = [0.5, 0.6, 0.7, 0.8, 0.9]
     main, further = result_tables(made, replace(ABLATED, metrics=None, baseline=baseline))
-    assert main.row_labels == further.row_labels and not any(head.kind == "difference" for head in further.heads)
-    assert further.baseline == ""
+    assert main.row_labels == further.row_labels and main.baseline == further.baseline != ""
+    changed = [entry.mean for entry in further.columns[1]]
+    assert further.number_heads == ("precision", "Δ precision") and changed[main.row_labels.index("baseline")] is None
+    assert changed[1] == pytest.approx(-0.3 if baseline else 0.1)
+
+
+def test_all_tables_are_compared_with_the_baseline() -> None:
+    made = with_errors(full(frame())).assign(nn_copied_pixels=[0.1, 0.2, 0.3, 0.5])
+    columns = replace(LAYOUT, rows=("model.preset",), columns=("model.attention",))
+    for layout in (LAYOUT, columns):
+        tables = result_tables(made, replace(layout, baseline={"model.attention": True}))
+        for table in tables:
+            kinds = {kind: sum(head.kind == kind for head in table.heads) for kind in ("score", "difference")}
+            assert kinds["score"] == kinds["difference"] > 0 and table.baseline == "attention=yes"
+        fidelity, memorisation = tables[1:]
+        assert column(fidelity, "Δ FID inf")[:2] == ["0.00 ± 0.39 (p 1)", "baseline"]
+        assert column(memorisation, "Δ copied, pixels") == ["-10.0 %", "baseline", "-20.0 %", "baseline"]
 
 
 def test_costs_stand_before_the_scores_and_once_if_columns_share_them() -> None:

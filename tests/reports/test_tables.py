@@ -270,6 +270,18 @@ def test_axes_that_make_columns_make_rows_where_there_are_many_metrics() -> None
     assert fidelity.row_heads == ("preset", "attention") and len(fidelity.heads) == 6
 
 
+@pytest.mark.parametrize("metric", ["precision_test", "nn_ratio_pixels"])
+def test_the_first_table_has_all_that_the_layout_asks_for(metric: str) -> None:
+    made = frame(nfe=18, **{metric: 0.5}).drop(
+        columns=["fid_test", "noise_fid_test", "real_fid_test", "class_accuracy"]
+    )
+    layout = Layout("t", ("model.preset",), ("model.attention",), caption="A caption", costs=("nfe",))
+    (table,) = result_tables(made, replace(layout, baseline={"model.preset": "nano"}))
+    kinds = [head.kind for head in table.heads]
+    assert kinds == ["cost", *["score", "difference"] * 2] and table.main and table.caption == "A caption"
+    assert table.name and result_tables(made, replace(layout, name="A title"))[0].name == "A title"
+
+
 def test_named_metrics_alone_share_one_table() -> None:
     layout = replace(LAYOUT, metrics=("recall_test", "fid_test", "kid_train"))
     (table,) = result_tables(full(frame()), layout)
