@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 # not visible on white or, when darkened, like the vermilion and the blue
 COLOURS = ("#0072b2", "#d55e00", "#00805c", "#b5508a", "#6b4a00", "#7a3fd0", "#4d4d4d")
 NUM_COLOURS = len(COLOURS)
+MAX_COLOURED = 7  # values of the axis that colours show
 MAX_SERIES = 24  # with more, which nobody could tell apart, a chart is left out
 
 

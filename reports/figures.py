@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -11,27 +9,28 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from reports.averages import margin_of, sum_of, with_common_seeds
-from reports.charts import MAX_SERIES, Axis, Chart, ChartPoint, Palette, Series, finite
+from reports.charts import MAX_COLOURED, MAX_SERIES, Axis, Chart, ChartPoint, Palette, Series, finite
+from reports.effects import best_metric
 from reports.entries import TableEntry
 from reports.layout import columns_with_values
-from reports.metrics import PREFERRED_SPLITS, metric_info, shown, title_of
+from reports.loss_charts import loss_charts
+from reports.metrics import METRICS, PREFERRED_SPLITS, metric_info, shown, title_of
 from reports.report import Report
 from reports.rows import CellRow, cell_rows
 from reports.scores import distinct_results, sample_of
 from reports.significance import LEAST_SEEDS, PairedErrors, Sample
 from reports.table import ResultTable
-from reports.tables import comparable_groups
+from reports.tables import FIRST_METRICS, comparable_groups
 from reports.values import in_words, label_value, short_axes, show_value
 
 ItemT = TypeVar("ItemT")
 ValueT = TypeVar("ValueT", float, float | None)
 MAX_DOTS = 60
-MAX_COLOURED = 7  # values of the axis that colours show
 FARTHEST_BASELINE = 2.0  # in spans of all dots; a line that is farther away would squeeze the dots together
 SAMPLER, GUIDANCE, STEPS = "sampling.sampler", "sampling.guidance", "sampling.steps"
 BASELINE_KIND = "real"
 NO_BARS = "No intervals: these errors are not known, or from two seeds only."
-PARETO_NOTE = "Pareto front: no other point is lower at as few evaluations."
+TRUNCATION = "truncation_rms"  # which has a chart of its own
 
 
 @dataclass(frozen=True)
@@ -91,29 +90,35 @@ def _score_charts(tables: Sequence[ResultTable]) -> Iterator[Chart]:
 
 
 def score_chart(table: ResultTable, number: int) -> Chart | None:
-    """Draw the FIDs of a table with their 95% intervals, in the table's order, and that of real images as a line.
+    """Draw a score of a table with its 95% intervals, in the table's order, and that of real images as a line.
 
-    Shows one split: test, else val, else train. None if there are fewer than two intervals or too many dots to read.
+    It is the FID of one split (test, else val, else train), or else KID, or else the table's first score with a better
+    direction. None if there are fewer than two intervals or too many dots to read.
     """
-    scores = {head.metric for head in table.heads if head.kind == "score"}
-    metric = next((f"fid_{split}" for split in PREFERRED_SPLITS if f"fid_{split}" in scores), None)
+    metric = best_metric([head.metric for head in table.heads if head.kind == "score"], FIRST_METRICS)
     if metric is None:
         return None
     dots = [(name, entry) for name, entry in _named_entries(table, metric) if finite([entry.mean])]
     if sum(bool(entry.margin) for _, entry in dots) < 2 or len(dots) > MAX_DOTS:
         return None
     points = [
-        ChartPoint(entry.mean or 0.0, i, f"{name}: {entry.text}", x_margin=entry.margin, is_hollow=not entry.mark)
+        ChartPoint(
+            _in_unit(metric, entry.mean or 0.0),
+            i,
+            f"{name}: {entry.text}",
+            x_margin=_in_unit(metric, entry.margin),
+            is_hollow=not entry.mark,
+        )
         for i, (name, entry) in enumerate(dots)
     ]
     line, remark = _baseline(table, metric, points)
     is_marked = any(not point.is_hollow for point in points)
     filled = " Filled: the best of its column, or not significantly different from the best." if is_marked else ""
     y = Axis("", categories=tuple(name for name, _ in dots))
-    caption = f"{title_of(metric)} with 95% intervals ({table.label}).{filled}{remark}"
-    title = f"{title_of(metric)} of every cell"
+    caption = f"{_capitalised(title_of(metric))} with 95% intervals ({table.label}).{filled}{remark}"
+    title = f"{_capitalised(title_of(metric))} of every cell"
     key = f"scores-{number}" if number > 1 else "scores"
-    return Chart(key, title, caption, Axis(title_of(metric)), y, (Series("", 0, tuple(points)),), line)
+    return Chart(key, title, caption, Axis(_unit_title(metric)), y, (Series("", 0, tuple(points)),), line)
 
 
 def _named_entries(table: ResultTable, metric: str) -> list[tuple[str, TableEntry]]:
@@ -131,9 +136,10 @@ def _baseline(table: ResultTable, metric: str, points: Sequence[ChartPoint]) -> 
     if row is None or entry is None or entry.mean is None:
         return None, ""
     ends = [end for p in points for end in (p.x - (p.x_margin or 0), p.x + (p.x_margin or 0))]
-    if min(ends) - entry.mean < FARTHEST_BASELINE * (max(ends) - min(ends)):
-        return (entry.mean, row.title), f" Dashed: {row.title}, {entry.text}."
-    return None, f" {row.title} score {entry.text}, outside the figure to the left."
+    low, high, place = min(ends), max(ends), _in_unit(metric, entry.mean)
+    if max(low - place, place - high) < FARTHEST_BASELINE * (high - low):
+        return (place, row.title), f" Dashed: {row.title}, {entry.text}."
+    return None, f" {row.title} score {entry.text}, outside the figure to the {'left' if place < low else 'right'}."
 
 
 # scores against something -------------------------------------------------------------------------
@@ -157,15 +163,16 @@ class ChartMaker:
 
     def charts(self) -> Iterator[Chart | None]:
         """Yield all charts of the group, None for those that it has no numbers for."""
-        fid = next((f"{d}_{s}" for d in ("fid", "kid") for s in PREFERRED_SPLITS if f"{d}_{s}" in self.metrics), None)
-        if fid is not None:
+        others = [name for name in METRICS if name in self.metrics and name != TRUNCATION]
+        metric = best_metric(others, FIRST_METRICS)
+        if metric is not None:
             for axis in SCORE_AXES:
-                yield self.against(axis, fid)
+                yield self.against(axis, metric)
         split = next((s for s in PREFERRED_SPLITS if f"precision_{s}" in self.metrics), "")
         names = f"recall_{split}", f"precision_{split}"
         yield self.scatter("precision-recall", *names, f"Precision against recall, {split} split")
         yield self.scatter("train-test", "fid_train", "fid_test", "Distance to the train and to the test split")
-        yield self.against(replace(SCORE_AXES[1], key="truncation"), "truncation_rms", True)
+        yield self.against(replace(SCORE_AXES[1], key="truncation"), TRUNCATION, True)
 
     def against(self, axis: ScoreAxis, metric: str, is_log: bool = False) -> Chart | None:
         """Draw a metric against a column of the frame, averaged over the axes that are not shown."""
@@ -188,18 +195,20 @@ class ChartMaker:
         ]
         if len(lines) > MAX_SERIES:
             return None
-        front = _pareto(lines) if axis.key == "nfe" else None
+        front = _pareto(lines, metric) if axis.key == "nfe" else None
         series = [*lines, *([front] if front is not None else [])]
         hidden = self._hidden([group for _, group in _grouped(rows, lambda row: (line_of(row), row[axis.column]))])
         bars = _bars([p for line in lines for p in line.points]) or NO_BARS
-        caption = " ".join(filter(None, (bars, self._averaged(hidden), PARETO_NOTE if front is not None else "")))
-        title, y = f"{title_of(metric)} against {axis.title}", Axis(_unit_title(metric), is_log)
+        caption = " ".join(
+            filter(None, (bars, self._averaged(hidden), _pareto_note(metric) if front is not None else ""))
+        )
+        title = f"{_capitalised(title_of(metric))} against {axis.title}"
         return Chart(
             axis.key + self.suffix,
             title,
             caption,
             Axis(axis.title, axis.is_log),
-            y,
+            Axis(_unit_title(metric), is_log),
             tuple(series),
             None,
             self._name(colour),
@@ -303,19 +312,30 @@ def _set_apart(line: Series) -> Series:
     return replace(line, is_dashed=True, points=tuple(replace(point, is_hollow=True) for point in line.points))
 
 
-def _pareto(lines: Sequence[Series]) -> Series | None:
+def _pareto(lines: Sequence[Series], metric: str) -> Series | None:
     """The points that no other point beats in both directions, joined; None if there is only one."""
-    points = sorted((p for line in lines for p in line.points), key=lambda p: (p.x, p.y))
+    sign = -1 if metric_info(metric).better == "higher" else 1
+    points = sorted((p for line in lines for p in line.points), key=lambda p: (p.x, sign * p.y))
     front: list[ChartPoint] = []
     for point in points:
-        if not front or point.y < front[-1].y:
+        if not front or sign * point.y < sign * front[-1].y:
             front.append(replace(point, x_margin=None, y_margin=None))
     line = Series("Pareto front", 6, tuple(front), is_line=True, is_dashed=True, has_markers=False)
     return line if len(front) > 1 else None
 
 
+def _capitalised(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _pareto_note(metric: str) -> str:
+    beyond = "higher" if metric_info(metric).better == "higher" else "lower"
+    return f"Pareto front: no other point is {beyond} at as few evaluations."
+
+
 def _unit_title(metric: str) -> str:
-    return "truncation error (grey levels)" if metric == "truncation_rms" else title_of(metric)
+    unit = "grey levels" if metric == TRUNCATION else metric_info(metric).unit.strip()
+    return f"{title_of(metric)} ({unit})" if unit else title_of(metric)
 
 
 def _in_unit(metric: str, value: ValueT) -> ValueT:
@@ -329,62 +349,3 @@ def _grouped(items: Iterable[ItemT], key: Callable[[ItemT], Any]) -> list[tuple[
     for item in items:
         groups.setdefault(key(item), []).append(item)
     return list(groups.items())
-
-
-# losses -------------------------------------------------------------------------------------------
-
-
-def loss_charts(report: Report) -> Iterator[Chart]:
-    """Yield the loss curves of all trainings, and the loss of the finished networks at every noise level.
-
-    One without a number yet is left out.
-    """
-    curves, levels = report.curves, report.levels
-    names = list(dict.fromkeys(curves["training"])) if not curves.empty else []
-    if names and len(names) <= MAX_SERIES:
-        lengths = curves.groupby("training")["kimg"].max()
-        # a training that begins where a shorter one ended has its curve, which is drawn over it
-        longest_first = sorted(enumerate(names), key=lambda numbered: -lengths[numbered[1]])
-        series = list(itertools.chain.from_iterable(_loss_series(curves, name, i) for i, name in longest_first))
-        caption = (
-            "Lines with markers: loss of the averaged weights on the val split, always with the same noise. Faint "
-            "lines: loss of the raw weights on the training batches, smoothed. The two cannot be compared."
-        )
-        yield from _of_losses("loss", "Loss against images seen", caption, Axis("images seen (thousands)"), series)
-    trained = list(dict.fromkeys(levels["training"])) if not levels.empty else []
-    if trained and len(trained) <= MAX_SERIES:
-        series = [_level_series(levels, name, i) for i, name in enumerate(trained)]
-        caption = (
-            "Loss of the newest averaged weights on the val split at each noise level, with the same noise for all."
-        )
-        x = Axis("noise level sigma", is_log=True)
-        yield from _of_losses("loss-by-noise", "Loss by noise level", caption, x, series)
-
-
-def _of_losses(key: str, title: str, caption: str, x: Axis, series: Sequence[Series]) -> Iterator[Chart]:
-    """Yield a chart of losses if there are any: logarithmic unless some are not above 0, as with a learned weight."""
-    losses = [point.y for each in series for point in each.points]
-    if losses:
-        y = Axis("weighted denoising loss", is_log=min(losses) > 0)
-        yield Chart(key, title, caption, x, y, tuple(series), None, "training")
-
-
-def _loss_series(curves: pd.DataFrame, name: str, colour: int) -> Iterator[Series]:
-    own = curves[curves["training"] == name]
-    batches, validation = own.dropna(subset="loss"), own.dropna(subset="val_loss")
-    smooth = batches["loss"].ewm(halflife=5).mean() if len(batches) else batches["loss"]
-    faint = _curve(batches["kimg"].tolist(), smooth.tolist(), name)
-    yield Series(name, colour % MAX_COLOURED, faint, is_line=True, is_faint=True, has_markers=False)
-    points = _curve(validation["kimg"].tolist(), validation["val_loss"].tolist(), name)
-    yield Series(name, colour % MAX_COLOURED, points, is_line=True, is_dashed=colour >= MAX_COLOURED)
-
-
-def _level_series(levels: pd.DataFrame, name: str, colour: int) -> Series:
-    own = levels[levels["training"] == name].sort_values("sigma")
-    points = _curve(own["sigma"].tolist(), own["val_loss"].tolist(), name)
-    return Series(name, colour % MAX_COLOURED, points, is_line=True, is_dashed=colour >= MAX_COLOURED)
-
-
-def _curve(x: Sequence[float], y: Sequence[float], name: str) -> tuple[ChartPoint, ...]:
-    pairs = [(a, b) for a, b in zip(x, y, strict=True) if math.isfinite(a) and math.isfinite(b)]
-    return tuple(ChartPoint(a, b, f"{name} at {a:.4g}: {b:.4g}") for a, b in pairs)

@@ -15,10 +15,12 @@ import jinja2
 
 from reports.charts import Chart
 from reports.dictionary import PARAMETERS
+from reports.effects import best_metric
 from reports.entries import TIED_MARK, coarsest
-from reports.figures import all_charts, loss_charts
+from reports.figures import all_charts
 from reports.findings import finding, question
-from reports.metrics import MINUS, shown, title_of
+from reports.loss_charts import loss_charts
+from reports.metrics import METRICS, MINUS, shown, title_of
 from reports.notes import remarks, report_notes, separation_note, state_line
 from reports.report import Report
 from reports.rows import CellRow, cell_rows
@@ -266,7 +268,7 @@ def _decimals(tables: list[ResultTable]) -> dict[str, int]:
 
 def _score_caption(row: CellRow, decimals: Mapping[str, int]) -> str:
     """The most important score of a cell with its interval."""
-    metric = next((name for name in FIRST_METRICS if row.get(name) is not None), None)
+    metric = best_metric([name for name in METRICS if row.get(name) is not None], FIRST_METRICS)
     return f"{title_of(metric)}: {_score(row, metric, decimals.get(metric))}" if metric is not None else ""
 
 

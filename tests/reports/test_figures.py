@@ -13,9 +13,10 @@ from matplotlib.figure import Figure
 
 import reports
 from reports.charts import COLOURS, NUM_COLOURS, Axis, Chart, ChartPoint, Series, tick_label, ticks
-from reports.figures import all_charts, loss_charts, score_chart
+from reports.figures import all_charts, score_chart
 from reports.folder import write_report
 from reports.layout import Layout
+from reports.loss_charts import loss_charts
 from reports.plots import write_figures
 from reports.report import Report
 from reports.svg import marker_svg, to_svg
@@ -114,6 +115,44 @@ def test_layouts_of_the_same_cells_share_one_chart_of_scores() -> None:
     val = replace(pivot, metrics=("fid_val",))
     found = [chart.key for chart in all_charts(Report((DIGITS, pivot, val), digits(), NO_CURVES, {}, {}))]
     assert [key for key in found if key.startswith("scores")] == ["scores", "scores-2"], "FID val is not shown before"
+
+
+def without_fid(**scores) -> pd.DataFrame:
+    """Four cells with other scores than FID."""
+    fids = ["fid_test", "noise_fid_test", "real_fid_test", "class_accuracy"]
+    return frame().drop(columns=fids).assign(nfe=[10, 20, 10, 20], **scores)
+
+
+def test_without_an_fid_other_scores_are_drawn_in_their_unit() -> None:
+    kid = without_fid(kid_val=[0.01, 0.02, 0.03, 0.04], kid_val_se=0.001, real_kid_val=0.002)
+    found = charts(kid)
+    (series,), chart = found["scores"].series, found["scores"]
+    assert [p.x for p in series.points] == pytest.approx([10, 20, 30, 40]) and chart.x.title == "KID ×10³ val"
+    assert series.points[0].x_margin == pytest.approx(1.96, rel=1e-3) and chart.title == "KID ×10³ val of every cell"
+    assert chart.line == (2.0, "real train split") and "score" not in chart.caption
+    accuracy = without_fid(class_accuracy=[0.9, 0.92, 0.94, 0.95], class_accuracy_se=0.001, precision_test=0.5)
+    found = charts(accuracy.assign(real_class_accuracy=0.99))
+    assert [p.x for p in found["scores"].series[0].points] == pytest.approx([90, 92, 94, 95])
+    assert [found[key].title for key in ("scores", "nfe")] == [
+        "Class accuracy of every cell",
+        "Class accuracy against network evaluations per image",
+    ]
+    assert found["scores"].x.title == "class accuracy (%)" == found["nfe"].y.title
+    assert found["scores"].caption.endswith(" Dashed: real train split, 99.00 %.") and found["scores"].line
+    far = charts(accuracy.assign(real_class_accuracy=0.99, class_accuracy=[0.70, 0.701, 0.702, 0.703]))["scores"]
+    assert far.line is None and "outside the figure to the right" in far.caption
+
+
+def test_the_front_of_a_score_that_is_better_if_higher_is_above() -> None:
+    made = without_fid(class_accuracy=[0.9, 0.95, 0.92, 0.93], class_accuracy_se=0.001)
+    chart = charts(made.assign(nfe=[10, 20, 20, 10]))["nfe"]
+    (front,) = (series for series in chart.series if series.name == "Pareto front")
+    assert [(p.x, p.y) for p in front.points] == [(10, pytest.approx(93)), (20, pytest.approx(95))]
+    assert "no other point is higher" in chart.caption
+
+
+def test_a_truncation_error_alone_has_one_chart_against_evaluations() -> None:
+    assert set(charts(without_fid(truncation_rms=[4.0, 1.0, 3.0, 1.0]))) == {"truncation"}
 
 
 def test_a_distant_baseline_does_not_squeeze_the_scores_together() -> None:

@@ -57,6 +57,8 @@ def test_captions_have_as_many_decimals_as_the_table(tmp_path: Path) -> None:
     made = with_errors(frame()).assign(fid_test_se=[0.2, 0.2, 0.2, 0.02])
     page = page_of(report(made, tmp_path), tmp_path)
     assert "FID test: 10.00 ± 0.39" in page and "FID test: 21.00 ± 0.04" in page
+    page = page_of(report(made.drop(columns="fid_test"), tmp_path), tmp_path)
+    assert "<br>class accuracy: 91.00 ± 0.98 %" in page, "the most important score that there is"
 
 
 def test_html_shows_the_closest_training_images(tmp_path: Path) -> None:
