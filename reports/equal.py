@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,11 +15,13 @@ from reports.layout import Layout, TableSpec, table_specs
 from reports.rows import CellRow, cell_rows
 from reports.values import cell_list, show_value
 
-Costs = defaultdict[tuple[object, ...], defaultdict[object, list[float]]]  # of every seed, by cell and length
+Key = tuple[object, ...]  # what cells that differ in their length alone have in common
+Costs = dict[Key, dict[object, float]]  # means over seeds, by length
 STEPS, KIMG = "sampling.steps", "training.kimg"
 LENGTHS = {"nfe": STEPS, "kimg": KIMG, "training_s": KIMG, "gpu_hours": KIMG}  # the axis that makes a cell cost more
 MEASURED = ("training_s", "gpu_hours")
 TOLERANCE = 0.05  # of a measured time, which differs from one run of the same training to the next
+ALIKE = 0.125  # the share by which equal costs may differ: Heun's method takes 7 evaluations where Euler's takes 8
 OF_TRAININGS = ("sweep", "data.", "model.", "training.")  # how axes begin that a loss depends on
 
 
@@ -37,48 +39,118 @@ def equal_view(frame: pd.DataFrame, layout: Layout, curves: pd.DataFrame) -> Equ
     curves: as in a report.
     """
     length, rows = LENGTHS[layout.equal], cell_rows(frame)
-    if layout.equal == "nfe" or (length in layout.axes and len({row[length] for row in rows}) > 1):
-        return _of_cells(frame, rows, layout)
-    return _of_curves(frame, rows, layout, curves)
+    if layout.equal != "nfe" and not (length in layout.axes and len({row[length] for row in rows}) > 1):
+        return _of_curves(frame, rows, layout, curves)
+    costs = _costs(rows, _without(layout.axes, length), layout.equal)
+    if not costs:
+        return EqualView(frame, [replace(spec, note=_unknown(layout)) for spec in table_specs(frame, layout)])
+    choice = _choose(costs, layout.equal)
+    if layout.equal != "nfe" and len(choice.found) < 2 <= len(costs):
+        return _of_curves(frame, rows, layout, curves, " No two of these cells have scores at equal compute.")
+    return _of_cells(frame, rows, layout, choice)
 
 
 # cells --------------------------------------------------------------------------------------------
 
 
-def _of_cells(frame: pd.DataFrame, rows: Sequence[CellRow], layout: Layout) -> EqualView:
-    """Of cells that differ in their length alone, the longest one that costs no more than all others can."""
-    length, column = LENGTHS[layout.equal], COSTS[layout.equal].column
-    others = tuple(axis for axis in layout.axes if axis != length)
-    costs: Costs = defaultdict(lambda: defaultdict(list))
+@dataclass(frozen=True)
+class _Choice:
+    """The cells that a table compares: of those that differ in their length alone, the longest that costs no more.
+
+    cost: what is equal. costs: of all cells. amount: what they cost at most. lengths: of the chosen cells, None where
+    even the cheapest one costs more.
+    """
+
+    cost: str
+    costs: Costs
+    amount: float
+    lengths: Mapping[Key, object]
+
+    @property
+    def found(self) -> list[float]:
+        """The costs of the chosen cells."""
+        return [self.costs[key][length] for key, length in self.lengths.items() if length is not None]
+
+    @property
+    def spread(self) -> float:
+        """By which share of the largest cost the smallest is below it."""
+        return 1 - min(self.found) / max(self.found) if any(self.found) else 0.0
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether the chosen cells cost about equally much."""
+        return self.spread <= ALIKE
+
+
+def _costs(rows: Sequence[CellRow], others: tuple[str, ...], cost: str) -> Costs:
+    """The known costs of all cells. others: the axes besides their length."""
+    length, column = LENGTHS[cost], COSTS[cost].column
+    found: defaultdict[Key, defaultdict[object, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         if row.get(column) is not None:
-            costs[_key(row, others)][row[length]].append(float(row[column]))
-    means = {key: {at: statistics.fmean(seeds) for at, seeds in each.items()} for key, each in costs.items()}
-    if not means:
-        return EqualView(frame, [replace(spec, note=_unknown(layout)) for spec in table_specs(frame, layout)])
-    budget = min(max(each.values()) for each in means.values())
-    chosen = {key: _longest(each, budget, layout.equal) for key, each in means.items()}
-    places = {key: place for place, key in enumerate(means)}  # the order of the table without the axis
-    lengths = [chosen.get(_key(row, others)) for row in rows]
+            found[_key(row, others)][row[length]].append(float(row[column]))
+    return {key: {at: statistics.fmean(seeds) for at, seeds in each.items()} for key, each in found.items()}
+
+
+def _choose(costs: Costs, cost: str) -> _Choice:
+    """The largest amount that all cells can reach, or a smaller one at which their costs are closer."""
+    most = _most(costs)
+    amounts = sorted({value for each in costs.values() for value in each.values() if value <= most}, reverse=True)
+    choices = (
+        _Choice(cost, costs, amount, {key: _longest(each, amount, cost) for key, each in costs.items()})
+        for amount in amounts
+    )
+    best = next(choices)
+    for choice in choices:
+        if best.is_equal or len(choice.found) < len(best.found):  # smaller amounts would leave out even more
+            break
+        best = min(best, choice, key=lambda one: one.spread)
+    return best
+
+
+def _most(costs: Costs) -> float:
+    """The largest amount that all cells can reach."""
+    return min(max(each.values()) for each in costs.values())
+
+
+def _of_cells(frame: pd.DataFrame, rows: Sequence[CellRow], layout: Layout, choice: _Choice) -> EqualView:
+    """The table of the chosen cells, without the axis of their length."""
+    length = LENGTHS[layout.equal]
+    others = _without(layout.axes, length)
+    places = {key: place for place, key in enumerate(choice.costs)}  # the order of the table without the axis
+    lengths = [choice.lengths.get(_key(row, others)) for row in rows]
     kept = [i for i, row in enumerate(rows) if lengths[i] is not None and lengths[i] == row[length]]
     kept.sort(key=lambda i: places[_key(rows[i], others)])
-    left_out = [", ".join(map(show_value, key)) for key, value in chosen.items() if value is None]
-    note = (
-        f"Equal compute: every entry is the cell of the largest {length} that costs at most "
-        f"{_amount(budget, layout.equal)}, the most that all of them reach."
+    shown = replace(
+        layout,
+        rows=_without(layout.rows, length),
+        columns=_without(layout.columns, length),
+        costs=tuple(dict.fromkeys((layout.equal, *layout.costs))),
+        baseline={axis: value for axis, value in layout.baseline.items() if axis != length},
     )
+    group, note = frame.iloc[kept], " ".join(_notes(rows, choice))
+    specs = [replace(spec, note=note, is_comparable=choice.is_equal) for spec in table_specs(group, shown)]
+    return EqualView(group, specs)
+
+
+def _notes(rows: Sequence[CellRow], choice: _Choice) -> Iterator[str]:
+    """Say what the cells have in common, in what they differ all the same, and which are left out."""
+    cost, found = choice.cost, choice.found
+    why = "the most that all of them reach" if choice.amount == _most(choice.costs) else "where their costs are closest"
+    yield f"Equal compute: every entry is the cell of the largest {LENGTHS[cost]} that costs at most"
+    yield f"{_amount(choice.amount, cost)}, {why}."
+    if not choice.is_equal:
+        costs = f"{_number(min(found), cost)} to {_amount(max(found), cost)}"
+        yield f"They do not cost the same, but {costs}, so none is marked as the best."
+    left_out = [", ".join(map(show_value, key)) for key, value in choice.lengths.items() if value is None]
     if left_out:
-        note += f" Left out, because even their cheapest cell costs more: {'; '.join(left_out)}."
-    unknown = [str(row["cell"]) for row in rows if row.get(column) is None]
+        yield f"Left out, because even their cheapest cell costs more: {'; '.join(left_out)}."
+    unknown = [str(row["cell"]) for row in rows if row.get(COSTS[cost].column) is None]
     if unknown:
-        note += f" Left out, because their cost is not known, or not yet: {cell_list(unknown, len(rows))}."
-    shown = replace(layout, rows=_without(layout.rows, length), columns=_without(layout.columns, length))
-    shown = replace(shown, costs=tuple(dict.fromkeys((layout.equal, *layout.costs))))
-    group = frame.iloc[kept]
-    return EqualView(group, [replace(spec, note=note) for spec in table_specs(group, shown)])
+        yield f"Left out, because their cost is not known, or not yet: {cell_list(unknown, len(rows))}."
 
 
-def _longest(costs: dict[object, float], budget: float, cost: str) -> object:
+def _longest(costs: Mapping[object, float], budget: float, cost: str) -> object:
     """The length with the highest cost within the budget; None if there is none."""
     limit = budget * (1 + TOLERANCE) if cost in MEASURED else budget
     within = {length: value for length, value in costs.items() if value <= limit}
@@ -98,14 +170,19 @@ def _unknown(layout: Layout) -> str:
 
 
 def _amount(value: float, cost: str) -> str:
-    info = COSTS[cost]
-    return f"{value * info.scale:,.4g}{info.unit} {info.title.replace('training, s', 's of training')}"
+    return f"{_number(value, cost)} {COSTS[cost].title.replace('training, s', 's of training')}"
+
+
+def _number(value: float, cost: str) -> str:
+    return f"{value * COSTS[cost].scale:,.4g}{COSTS[cost].unit}"
 
 
 # loss curves --------------------------------------------------------------------------------------
 
 
-def _of_curves(frame: pd.DataFrame, rows: Sequence[CellRow], layout: Layout, curves: pd.DataFrame) -> EqualView:
+def _of_curves(
+    frame: pd.DataFrame, rows: Sequence[CellRow], layout: Layout, curves: pd.DataFrame, remark: str = ""
+) -> EqualView:
     """The loss on the val split of every training when it had cost as much as the cheapest of them did in the end."""
     column = COSTS[layout.equal].column
     totals = {str(row["training_name"]): (float(row[KIMG]), float(row[column])) for row in rows if row.get(column)}
@@ -116,7 +193,7 @@ def _of_curves(frame: pd.DataFrame, rows: Sequence[CellRow], layout: Layout, cur
     matched = frame.assign(matched_kimg=names.map(seen), matched_loss=names.map(losses))
     note = (
         f"Equal compute: the loss on the val split when each training had cost {_amount(budget, layout.equal)}, which "
-        "is what the cheapest one cost in all. It is read off the curve, between two measurements."
+        f"is what the cheapest one cost in all. It is read off the curve, between two measurements.{remark}"
         if totals
         else _unknown(layout)
     )

@@ -44,7 +44,10 @@ class Layout:
 
 @dataclass(frozen=True)
 class TableSpec:
-    """One of the tables of a group of comparable cells; as in its layout. note: a footnote of its own."""
+    """One of the tables of a group of comparable cells; as in its layout.
+
+    note: a footnote of its own. is_comparable: whether one of its entries may be the best.
+    """
 
     name: str
     metrics: tuple[str, ...]
@@ -57,6 +60,7 @@ class TableSpec:
     reference: str = ""
     note: str = ""
     changes: bool = False
+    is_comparable: bool = True
 
     @property
     def axes(self) -> tuple[str, ...]:

@@ -34,7 +34,8 @@ class ResultTable:
     values that differences are taken to. effects: of every axis on the first metric; none if an earlier table has the
     same. detectable: the smallest differences of that metric that the seeds show, likewise. number: among those of the
     report. row_axes: the axis values of each row by axis, as text. plain_heads: the heads of axes whose values are all
-    text. is_comparable: False if its cells differ in a field that `allowed` names: none is the best.
+    text. is_comparable: False if its cells differ in a field that `allowed` names, or in what is to be equal: none is
+    the best.
     """
 
     title: str

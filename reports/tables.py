@@ -93,6 +93,7 @@ class TableMaker:
         self.study = published_study(spec.reference) if spec.reference else None
         self.footnotes = Footnotes()
         self.differing = _differing(frame, spec.axes, allowed)
+        self.is_comparable = spec.is_comparable and not self.differing
         self.cells = _cells_by_position(frame, spec)
         self.rows, self.columns = (list(dict.fromkeys(key[i] for key in self.cells)) for i in (0, 1))
         self.baseline = baseline_of(spec, self.rows)
@@ -129,7 +130,7 @@ class TableMaker:
             number=number,
             row_axes=tuple(dict(zip(spec.rows, map(show_value, key), strict=True)) for key in self.rows),
             plain_heads=heads if spec.changes else self._plain_heads(heads),
-            is_comparable=not self.differing,
+            is_comparable=self.is_comparable,
         )
 
     def _plain_heads(self, heads: Sequence[str]) -> tuple[str, ...]:
@@ -150,7 +151,7 @@ class TableMaker:
         samples = [[self._sample(row, column, metric) for row in self.rows] for column, metric in places]
         metrics = [metric for _, metric in places]
         none: list[list[Mark]] = [[""] * len(column) for column in samples]  # no winner among what cannot be compared
-        found = none if self.differing else _marks(samples, metrics, self.paired)
+        found = _marks(samples, metrics, self.paired) if self.is_comparable else none
         made: list[tuple[tuple[object, ...], Column]] = []
         for (column, metric), scores, marks_of in zip(places, samples, found, strict=True):
             is_first = metric == self.spec.metrics[0]

@@ -1,9 +1,12 @@
 """Tables at equal compute: which cells share one, and losses where trainings had cost as much."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from reports.findings import finding
 from reports.layout import Layout
 from reports.notes import separation_note
 from reports.table import ResultTable
@@ -78,6 +81,58 @@ def test_cells_whose_cost_is_not_known_yet_are_named() -> None:
     (table,) = result_tables(made, NFE)
     missing = "Left out, because their cost is not known, or not yet: cells heun32/0, heun32/1."
     assert table.footnotes[0].endswith(missing) and [row[0] for row in rows_of(table)] == ["euler", "heun"]
+
+
+def lengths(**kimg: list[float]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Trainings of these lengths, whose scores say which they are, and their curves: losses are 1 / kimg."""
+    rows = [
+        {**frame().iloc[0].to_dict(), "cell": f"{preset}/{k}", "model.preset": preset, "training.kimg": k}
+        for preset, each in kimg.items()
+        for k in each
+    ]
+    made = pd.DataFrame(rows)
+    made = made.assign(fid_test=made["training.kimg"], fid_test_se=0.1, training_name=made["cell"])
+    points = [(row["cell"], k) for row in rows for k in (50.0, 100.0, row["training.kimg"])]
+    curves = pd.DataFrame([{"training": name, "kimg": k, "loss": None, "val_loss": 1 / k} for name, k in points])
+    return made, curves
+
+
+KIMG = Layout("t", rows=("model.preset", "training.kimg"), metrics=("fid_test",), equal="kimg")
+
+
+def test_a_smaller_amount_that_all_cells_have_is_better_than_unequal_cells() -> None:
+    made, curves = lengths(nano=[100.0, 200.0], micro=[100.0, 300.0])
+    (table,) = result_tables(made, replace(KIMG, baseline={"training.kimg": 100.0}), curves=curves)
+    assert rows_of(table) == [("nano", "100", "100.00 ± 0.20"), ("micro", "100", "100.00 ± 0.20")]
+    assert table.footnotes[0].endswith("costs at most 100 kimg, where their costs are closest.")
+    assert {entry.mark for entry in table.entries} == {"", "tied"} and table.is_comparable
+
+
+def test_cells_without_equal_compute_say_so_and_have_no_winner() -> None:
+    made, curves = lengths(nano=[100.0, 200.0], micro=[150.0, 300.0], tiny=[100.0, 150.0])
+    (table,) = result_tables(made, KIMG, curves=curves)
+    assert [row[:2] for row in rows_of(table)] == [("nano", "100"), ("micro", "150"), ("tiny", "150")]
+    unequal = "They do not cost the same, but 100 to 150 kimg, so none is marked as the best."
+    assert table.footnotes[0].endswith(unequal) and not any(entry.mark for entry in table.entries)
+    assert finding([table]) == ""
+    (table,) = result_tables(made[made["model.preset"] != "tiny"], KIMG, curves=curves)
+    assert [row[1] for row in rows_of(table)] == ["200", "150"], "closer than 100 and 150"
+    assert "but 150 to 200 kimg" in table.footnotes[0]
+
+
+def test_lengths_that_hardly_differ_are_equal() -> None:
+    (table,) = result_tables(lengths(nano=[100.0, 200.0], micro=[100.0, 180.0])[0], KIMG)
+    assert [row[1] for row in rows_of(table)] == ["100", "100"], "the most that micro reaches is far from any of nano"
+    (table,) = result_tables(lengths(nano=[100.0, 200.0], micro=[100.0, 210.0, 190.0])[0], KIMG)
+    assert [row[1] for row in rows_of(table)] == ["200", "190"] and table.is_comparable
+
+
+def test_where_no_two_cells_cost_as_little_losses_are_matched() -> None:
+    made, curves = lengths(nano=[100.0], micro=[200.0, 400.0])
+    (table,) = result_tables(made, KIMG, curves=curves)
+    assert table.number_heads == ("val loss", "kimg by then")
+    assert rows_of(table) == [(p, k, "0.0100", "100") for p, k in (("nano", "100"), ("micro", "200"), ("micro", "400"))]
+    assert table.footnotes[0].endswith("No two of these cells have scores at equal compute.")
 
 
 def test_networks_that_were_never_trained_are_left_out_at_equal_training() -> None:
