@@ -133,13 +133,22 @@ def _dependencies(resolved: ResolvedTask, store: Store) -> Iterator[Dependency]:
     task, cell, plan = resolved.task, resolved.cell, resolved.plan
     trainings = task.depends_on if isinstance(task, Evaluation) else (task,)
     yield _data_set(trainings[0].data, store)
+    yield from _started(trainings[0], store)
     yield _task("training", ResolvedTask(trainings[0], cell, plan), store)
     for guide in trainings[1:]:
+        yield from _started(guide, store)
         yield _task("guide", ResolvedTask(guide, guide_cell(cell) if cell is not None else None, plan), store)
     if isinstance(task, Evaluation):
         for preparation in reversed(preparations_of(task)):
             yield _preparation(preparation, store)
         yield _task("evaluation", resolved, store)
+
+
+def _started(training: Training, store: Store) -> Iterator[Dependency]:
+    """Yield the network with whose weights a training begins, if somebody has trained one."""
+    for start in training.depends_on:
+        status, path = status_of_task(start, store), start.pretrained.path if start.pretrained else ""
+        yield Dependency("start", "trainings", start.signature, status, f"the network of {path}")
 
 
 def _preparation(task: Preparation, store: Store) -> Dependency:

@@ -21,7 +21,7 @@ from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
 from experiments.sweep.metrics import ERRORS
 from experiments.sweep.spec import section_parameters
-from experiments.sweep.tasks import Evaluation
+from experiments.sweep.tasks import Evaluation, Training
 from reports.metrics import CHANCE_NOTE, METRICS, NORMAL_95, shown, title_of, unscaled_title
 
 CARD, ATTRIBUTES = "README.md", ".gitattributes"
@@ -132,16 +132,20 @@ def _metrics(result: EvaluationResult) -> Iterator[str]:
 def _description(evaluation: Evaluation, parameters: int) -> str:
     training, network = evaluation.training, evaluation.training.network
     classes = f"in {network.num_classes} classes" if network.num_classes else "without classes"
-    trained = (
-        f"was trained on {training.config.total_kimg:g} thousand images"
-        if training.pretrained is None
-        else f"was not trained here: it is that of {Path(training.pretrained.path).name}"
-    )
     return (
         f"A diffusion model (EDM, [Karras et al. 2022](https://arxiv.org/abs/2206.00364)) of {network.resolution}x"
         f"{network.resolution} images of {training.data.config.title}, {classes}. The network "
-        f"(`{network.architecture}`, {parameters:,} parameters) {trained}."
+        f"(`{network.architecture}`, {parameters:,} parameters) {_trained(training)}."
     )
+
+
+def _trained(training: Training) -> str:
+    """How a network came about, as the end of a sentence."""
+    if training.pretrained is not None:
+        return f"was not trained here: it is that of {Path(training.pretrained.path).name}"
+    trained = f"was trained on {training.config.total_kimg:g} thousand images"
+    start = training.start.pretrained if training.start else None
+    return trained if start is None else f"{trained}, beginning with the weights of {Path(start.path).name}"
 
 
 def _table(result: EvaluationResult) -> Iterator[str]:

@@ -84,6 +84,8 @@ class Plan:
             if guide is not None:
                 own = self._cell_names.within(TRAINING_SECTIONS, planned.cell)
                 names.setdefault(guide.signature, f"{own}/guide {planned.cell.sampling.guide}")
+        for training, start in ((task, start) for task in self.trained.values() for start in task.depends_on):
+            names.setdefault(start.signature, f"{names[training.signature]}/start")
         return names | names_of(self.prepared.values(), names)
 
     def cell_name(self, planned: PlannedCell) -> str:
@@ -279,7 +281,7 @@ class Planner:
             yield cell, evaluation, request.computation
 
     def _add(self, evaluation: Evaluation) -> None:
-        for training in evaluation.depends_on:
+        for training in evaluation.trainings:
             self.trainings.setdefault(training.signature, training)
         known = self.evaluations.get(evaluation.signature)
         self.evaluations[evaluation.signature] = evaluation if known is None else merge_evaluations(known, evaluation)
@@ -326,7 +328,8 @@ class Planner:
         source = self._source(cell.data)
         if cell.model.source is not None:
             return (pretrained_training(source, self._inputs.model(cell.model.source)),)
-        return training_forms(cell, source)
+        start = None if cell.start is None else pretrained_training(source, self._inputs.model(cell.start))
+        return training_forms(cell, source, start)
 
     def _rank_of_training(self, training: Training) -> int:
         if self._holdings is None:
@@ -387,7 +390,7 @@ def plan_of_cells(plan: Plan, name: str, cells: Sequence[PlannedCell]) -> Plan:
     """Return the plan of some cells of a sweep, under a name of its own; their tasks are the same."""
     needed = {planned.evaluation.signature for planned in cells}
     evaluations = {signature: task for signature, task in plan.evaluations.items() if signature in needed}
-    trained = {training.signature for task in evaluations.values() for training in task.depends_on}
+    trained = {training.signature for task in evaluations.values() for training in task.trainings}
     return dataclasses.replace(
         plan,
         sweep=dataclasses.replace(plan.sweep, name=name, cells=tuple(planned.cell for planned in cells)),

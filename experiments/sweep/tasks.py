@@ -178,7 +178,7 @@ class Training(HasResult):
     """A network to train. flops: the floating-point operations that it takes.
 
     pretrained: a trained network that is taken into the store in its place; nothing is trained then, and `config` is
-    the default.
+    the default. start: the one with whose weights the training begins (fine-tuning).
     """
 
     signature: str
@@ -189,11 +189,17 @@ class Training(HasResult):
     flops: float
     pretrained: Pretrained | None = None
     kind: Kind = "training"
+    start: Training | None = None
 
     @property
     def result_type(self) -> type[TrainingResult]:
         """The class of its result."""
         return TrainingResult
+
+    @property
+    def depends_on(self) -> tuple[Training, ...]:
+        """What must be in the store first: the network with whose weights it begins."""
+        return () if self.start is None else (self.start,)
 
 
 @dataclass(frozen=True)
@@ -238,8 +244,13 @@ class Evaluation(HasResult):
 
     @property
     def depends_on(self) -> tuple[Training, ...]:
-        """The trainings that must be done first."""
+        """The trainings that must be done first: its own, and that of its guide."""
         return (self.training,) if self.guide is None else (self.training, self.guide)
+
+    @property
+    def trainings(self) -> tuple[Training, ...]:
+        """These with what they depend on in turn, which comes first."""
+        return tuple(each for training in self.depends_on for each in (*training.depends_on, training))
 
     @property
     def judge(self) -> FeatureSpace:

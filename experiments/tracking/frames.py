@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from edm.config import Pretrained
 from experiments.store.journal import Journal
 from experiments.store.layout import JOURNAL, VALIDATION
 from experiments.store.results import EvaluationResult, TrainingResult
@@ -113,11 +114,27 @@ def _memory_notes(evaluation: Evaluation, trained: dict[str, TrainingSummary]) -
 
 
 def _pretrained_notes(evaluation: Evaluation) -> Iterator[str]:
-    """Yield a remark on each network that was not trained here."""
+    """Yield a remark on each network that was not trained here, or not from the start."""
     for who, training in zip(("pretrained", "its guide is pretrained"), evaluation.depends_on, strict=False):
-        pretrained = training.pretrained
-        if pretrained is not None:
-            yield f"{who}: the network of {Path(pretrained.path).name} (weights {pretrained.digest[:12]})"
+        if training.pretrained is not None:
+            yield f"{who}: the network of {_origin(training.pretrained)}"
+    for who, training in zip(("", "its guide was "), evaluation.depends_on, strict=False):
+        start = training.start.pretrained if training.start else None
+        if start is not None:
+            yield f"{who}fine-tuned: the training began with the network of {_origin(start)}{_new_classes(training)}"
+
+
+def _origin(pretrained: Pretrained) -> str:
+    return f"{Path(pretrained.path).name} (weights {pretrained.digest[:12]})"
+
+
+def _new_classes(training: Training) -> str:
+    """What a fine-tuned network had to learn anew, as the network that it began with had other classes."""
+    before, classes = training.start.network.num_classes if training.start else 0, training.network.num_classes
+    if not classes or before == classes:
+        return ""
+    known = f"its {before} classes were others" if before else "it had no classes"
+    return f"; {known}, so that their part of it began at random"
 
 
 def _shows_in_the_network(micro_batch: int, training: Training) -> bool:
