@@ -144,7 +144,7 @@ def _trained(training: Training) -> str:
     if training.pretrained is not None:
         return f"was not trained here: it is that of {Path(training.pretrained.path).name}"
     trained = f"was trained on {training.config.total_kimg:g} thousand images"
-    start = training.start.pretrained if training.start else None
+    start = training.start
     return trained if start is None else f"{trained}, beginning with the weights of {Path(start.path).name}"
 
 

@@ -32,22 +32,16 @@ from experiments.sweep.tasks import (
     Training,
     drawing_signature,
     judge_of,
+    pretrained_training,
 )
 
 Value = TypeVar("Value")
 
 
-def pretrained_training(data: DataSource, pretrained: Pretrained) -> Training:
-    """Return the task that takes a trained network into the store; its seed is 0, as nothing is drawn at random."""
-    content = {"weights": pretrained.digest, "network": pretrained.network, "sigma_data": pretrained.sigma_data}
-    identity = signature("pretrained", data=data.signature, **content)
-    return Training(identity, 0, data, pretrained.network, TrainingConfig(), 0.0, pretrained)
-
-
-def training_forms(cell: Cell, data: DataSource, start: Training | None = None) -> tuple[Training, ...]:
+def training_forms(cell: Cell, data: DataSource, start: Pretrained | None = None) -> tuple[Training, ...]:
     """Return the training that a cell needs, in each of its forms, the canonical one last.
 
-    start: the network with whose weights it begins, for which the path in the cell stands.
+    start: the trained network with whose weights it begins, for which the path in the cell stands.
     """
     config = dataclasses.replace(cell.training, source=None)
     former = config.without_unread()
@@ -57,11 +51,11 @@ def training_forms(cell: Cell, data: DataSource, start: Training | None = None) 
     return tuple(training_of(cell.seed, data, network, config, start) for config in configs)
 
 
-def _network(cell: Cell, data: DataSource, start: Training | None) -> NetworkConfig:
+def _network(cell: Cell, data: DataSource, start: Pretrained | None) -> NetworkConfig:
     """Return the network that a cell trains, but for what the training itself needs."""
-    if start is None or start.pretrained is None:
+    if start is None:
         return cell.model.network(data.channels, data.resolution, data.num_classes)
-    return start.pretrained.to_train(data.resolution, data.num_classes, cell.model.dropout)
+    return start.to_train(data.resolution, data.num_classes, cell.model.dropout)
 
 
 @lru_cache(maxsize=4096)
@@ -71,11 +65,11 @@ def _shared(network: NetworkConfig) -> NetworkConfig:
 
 
 def training_of(
-    seed: int, data: DataSource, network: NetworkConfig, config: TrainingConfig, start: Training | None = None
+    seed: int, data: DataSource, network: NetworkConfig, config: TrainingConfig, start: Pretrained | None = None
 ) -> Training:
     """Return the training of a network by a configuration, whatever its form; `start` as in a Training."""
     flops = FORWARDS_PER_TRAINING_IMAGE * config.num_steps * config.batch_size * forward_flops(network)
-    begins: dict[str, Any] = {} if start is None else {"start": start.signature}
+    begins: dict[str, Any] = {} if start is None else {"start": pretrained_training(data, start).signature}
     identity = signature("training", data=data.signature, network=network, training=config, seed=seed, **begins)
     return Training(identity, seed, data, network, config, flops, start=start)
 

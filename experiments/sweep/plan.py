@@ -15,7 +15,7 @@ from experiments.inputs import Inputs
 from experiments.sweep.aliases import Aliases, Holdings
 from experiments.sweep.by_identity import by_identity
 from experiments.sweep.equivalence import Outcome, SameValues, repeated_cells, repeated_sentence, same_values
-from experiments.sweep.forms import computation_of, evaluation_forms, guide_cell, pretrained_training, training_forms
+from experiments.sweep.forms import computation_of, evaluation_forms, guide_cell, training_forms
 from experiments.sweep.identity import VERSIONS
 from experiments.sweep.linking import link_evaluations, merge_evaluations
 from experiments.sweep.metrics import declare_metrics, fid_remedy
@@ -32,6 +32,7 @@ from experiments.sweep.tasks import (
     SweepTask,
     Training,
     classifier_of,
+    pretrained_training,
 )
 
 TRAINING_SECTIONS = ("data", "model", "training")  # of the sweep file: these decide a training
@@ -328,8 +329,7 @@ class Planner:
         source = self._source(cell.data)
         if cell.model.source is not None:
             return (pretrained_training(source, self._inputs.model(cell.model.source)),)
-        start = None if cell.start is None else pretrained_training(source, self._inputs.model(cell.start))
-        return training_forms(cell, source, start)
+        return training_forms(cell, source, None if cell.start is None else self._inputs.model(cell.start))
 
     def _rank_of_training(self, training: Training) -> int:
         if self._holdings is None:

@@ -178,7 +178,7 @@ class Training(HasResult):
     """A network to train. flops: the floating-point operations that it takes.
 
     pretrained: a trained network that is taken into the store in its place; nothing is trained then, and `config` is
-    the default. start: the one with whose weights the training begins (fine-tuning).
+    the default. start: one with whose weights the training begins (fine-tuning).
     """
 
     signature: str
@@ -189,7 +189,7 @@ class Training(HasResult):
     flops: float
     pretrained: Pretrained | None = None
     kind: Kind = "training"
-    start: Training | None = None
+    start: Pretrained | None = None
 
     @property
     def result_type(self) -> type[TrainingResult]:
@@ -197,9 +197,22 @@ class Training(HasResult):
         return TrainingResult
 
     @property
+    def begins_with(self) -> Training | None:
+        """The task that takes the network into the store with whose weights it begins."""
+        return None if self.start is None else pretrained_training(self.data, self.start)
+
+    @property
     def depends_on(self) -> tuple[Training, ...]:
-        """What must be in the store first: the network with whose weights it begins."""
-        return () if self.start is None else (self.start,)
+        """What must be done first."""
+        return () if self.begins_with is None else (self.begins_with,)
+
+
+@by_identity
+def pretrained_training(data: DataSource, pretrained: Pretrained) -> Training:
+    """Return the task that takes a trained network into the store; its seed is 0, as nothing is drawn at random."""
+    content = {"weights": pretrained.digest, "network": pretrained.network, "sigma_data": pretrained.sigma_data}
+    identity = signature("pretrained", data=data.signature, **content)
+    return Training(identity, 0, data, pretrained.network, TrainingConfig(), 0.0, pretrained)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from edm.config import Pretrained
+from edm.config import NetworkConfig, Pretrained
 from experiments.store.journal import Journal
 from experiments.store.layout import JOURNAL, VALIDATION
 from experiments.store.results import EvaluationResult, TrainingResult
@@ -119,22 +119,21 @@ def _pretrained_notes(evaluation: Evaluation) -> Iterator[str]:
         if training.pretrained is not None:
             yield f"{who}: the network of {_origin(training.pretrained)}"
     for who, training in zip(("", "its guide was "), evaluation.depends_on, strict=False):
-        start = training.start.pretrained if training.start else None
-        if start is not None:
-            yield f"{who}fine-tuned: the training began with the network of {_origin(start)}{_new_classes(training)}"
+        if training.start is not None:
+            began = f"the training began with the network of {_origin(training.start)}"
+            yield f"{who}fine-tuned: {began}{_new_classes(training.start.network, training.network)}"
 
 
 def _origin(pretrained: Pretrained) -> str:
     return f"{Path(pretrained.path).name} (weights {pretrained.digest[:12]})"
 
 
-def _new_classes(training: Training) -> str:
-    """What a fine-tuned network had to learn anew, as the network that it began with had other classes."""
-    before, classes = training.start.network.num_classes if training.start else 0, training.network.num_classes
-    if not classes or before == classes:
+def _new_classes(before: NetworkConfig, now: NetworkConfig) -> str:
+    """What a fine-tuned network had to learn anew, where the one that it began with had other classes."""
+    if not now.num_classes or before.num_classes == now.num_classes:
         return ""
-    known = f"its {before} classes were others" if before else "it had no classes"
-    return f"; {known}, so that their part of it began at random"
+    known = f"had {before.num_classes} other classes" if before.num_classes else "had no classes"
+    return f", which {known}: the embedding of classes began at random"
 
 
 def _shows_in_the_network(micro_batch: int, training: Training) -> bool:

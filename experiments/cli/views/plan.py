@@ -132,8 +132,8 @@ def plan_lines(plan: Plan, schedule: Schedule, estimate: Forecast) -> Iterator[s
 
 def _start_line(plan: Plan, left: Sequence[Task]) -> Iterator[str]:
     """Yield a sentence on the trainings that begin with networks that somebody has trained."""
-    starts = [start.pretrained for task in left if isinstance(task, Training) for start in task.depends_on]
-    names = dict.fromkeys(Path(start.path).name for start in starts if start is not None)
+    starts = [task.start for task in left if isinstance(task, Training) and task.start is not None]
+    names = dict.fromkeys(Path(start.path).name for start in starts)
     if names:
         verb = "begins" if len(starts) == 1 else "begin"
         yield f"{count(len(starts), 'training')} {verb} with the weights of {shortened_list(list(names))}"

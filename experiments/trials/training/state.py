@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 import torch
 
 from edm.data.dataset import Dataset
@@ -13,23 +11,16 @@ from experiments.store.store import Store
 from experiments.sweep.tasks import Training
 from experiments.trials.assets import load_averaged
 
-log = logging.getLogger("edm_sweep")
-
 
 def first_state(
     store: Store, training: Training, data: Dataset, device: torch.device, computing: Computing, team: Team
 ) -> TrainState:
-    """Return the state of a training before its first step: with random weights, or those of the network it names.
+    """Return the state of a training before its first step: with random weights, or those of a trained network.
 
-    That network keeps the sigma_data of its preconditioning. Raises DamagedFile if its file is damaged.
+    Its preconditioning keeps that network's sigma_data. Raises DamagedFile if the network's file is damaged.
     """
-    sigma_data, start, network = data.sigma_data, training.start, training.network
-    if start is None:
-        return TrainState(network, training.config, sigma_data, training.seed, device, computing, team)
-    trained = load_averaged(store, start, None, torch.device("cpu"))
-    if not network.settings:  # models of diffusers have none
+    start, sigma_data = training.begins_with, data.sigma_data
+    trained = None if start is None else load_averaged(store, start, None, torch.device("cpu"))
+    if trained is not None and not training.network.settings:  # models of diffusers have no sigma_data
         sigma_data = trained.sigma_data
-    state = TrainState(network, training.config, sigma_data, training.seed, device, computing, team, trained)
-    if start.pretrained is not None and team.rank == 0:
-        log.info("the network of %s has been trained before", start.pretrained.path)
-    return state
+    return TrainState(training.network, training.config, sigma_data, training.seed, device, computing, team, trained)

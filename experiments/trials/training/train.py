@@ -73,7 +73,8 @@ def run_training(store: Store, training: Training, context: TrialContext) -> Non
 
 def _code_of_start(store: Store, training: Training) -> Code:
     """Return the code that read the network with which a training began."""
-    return made_from(start=store.result(TrainingResult, training.start.signature)) if training.start else {}
+    start = training.begins_with
+    return {} if start is None else made_from(start=store.result(TrainingResult, start.signature))
 
 
 def _result(training: Training, context: TrialContext, observer: TrainingObserver, val_loss: float) -> TrainingResult:
