@@ -71,8 +71,8 @@ class TrainingConfig:
         training that is otherwise the same then begins there. `False`: no state is kept, and this training begins at
         the start.
     source: A trained network to begin with, in place of random weights (fine-tuning): the path of a file or a folder,
-        as of `model.from`. It decides all fields of `model` but `dropout`. Its weights are part of the signature, the
-        path is not.
+        as of `model.from`. It decides all fields of `model` but `dropout`; others that are given must describe it. Its
+        weights are part of the signature, the path is not.
     """
 
     kimg: float = 10_000.0

@@ -50,9 +50,10 @@ def check_start(cell: Cell, facts: DatasetFacts, path: str, inputs: Inputs) -> N
 
     The data may have other classes and another resolution.
     """
-    _check_nothing_else(cell)
-    network = _read(START, path, inputs).network
+    pretrained = _read(START, path, inputs)
+    network = pretrained.network
     _check_channels(cell, START, network, facts)
+    _check_model(cell, pretrained, facts)
     side, multiple = facts.resolution, 2**network.halvings
     if side % multiple:
         sizes = f"{side}x{side} images of {cell.data.title} do not allow; use images whose side is a multiple of"
@@ -65,12 +66,19 @@ def check_start(cell: Cell, facts: DatasetFacts, path: str, inputs: Inputs) -> N
         _check_start_in_steps(cell, network, facts)
 
 
-def _check_nothing_else(cell: Cell) -> None:
-    """Raise CellError where a field of `model` is set that the network of training.from decides."""
-    for field in fields(ModelConfig):
-        if field.name != "dropout" and getattr(cell.model, field.name) != field.default:
-            name = f"model.{key_of(field)}"
-            raise CellError(name, "is decided by the network of training.from; remove one of the two")
+def _check_model(cell: Cell, start: Pretrained, facts: DatasetFacts) -> None:
+    """Raise CellError where `model` describes another network than training.from, or a guide has to be another one."""
+    own = cell.model.network(facts.channels, facts.resolution, facts.num_classes)
+    theirs = start.to_train(facts.resolution, facts.num_classes, cell.model.dropout)
+    others = [f.name for f in fields(own) if f.name != "init" and getattr(own, f.name) != getattr(theirs, f.name)]
+    if cell.describes_network and others:
+        field = next(f for f in fields(ModelConfig) if getattr(cell.model, f.name) != f.default)
+        raise refuse(
+            cell,
+            f"model.{key_of(field)}",
+            f"describes another network than that of training.from, which differs in {', '.join(others)}; "
+            "remove it, as that network decides the fields of model",
+        )
     guide = cell.sampling.guide
     if guide is not None and (guide.preset is not None or guide.channels is not None):
         change = "changes preset or channels, which the network of training.from decides"

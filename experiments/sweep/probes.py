@@ -86,6 +86,9 @@ def probes_by_training(plan: Plan, device: str) -> dict[str, Probe]:
         drawn = [evaluation for training in trainings for evaluation in evaluations.get(training.signature, ())]
         probe = _probe(data, network, config, drawn, plan.sweep.resources, device)
         found |= dict.fromkeys((training.signature for training in trainings), probe)
+    for training in used:
+        for start in training.depends_on:  # from which nothing may be drawn
+            found.setdefault(start.signature, found[training.signature])
     return found
 
 

@@ -146,13 +146,18 @@ class Cell:
 
     def _has_field(self, section: str, name: str) -> bool:
         if section == "model":
-            return self.model.has(name) if self.start is None else name == "dropout"
+            return self.model.has(name) and (self.start is None or name == "dropout" or self.describes_network)
         return section != "training" or self.model.source is None
 
     @property
     def start(self) -> str | None:
         """The path of the trained network that its training begins with; None where it has none, or is none."""
         return self.training.source if self.model.source is None else None
+
+    @property
+    def describes_network(self) -> bool:
+        """Whether any field of `model` besides dropout has another value than its default."""
+        return self.model != ModelConfig(dropout=self.model.dropout)
 
     def fields(self) -> dict[str, Any]:
         """Return every field by its dotted name, and the seed; together they are the cell."""
