@@ -74,7 +74,7 @@ def test_a_network_that_loses_its_classes_keeps_all_else() -> None:
     assert denoiser.state_dict().keys() < trained.state_dict().keys()
 
 
-def test_what_the_former_training_needed_is_left_out_and_what_this_one_needs_is_added() -> None:
+def test_it_has_the_parts_that_its_own_training_needs_and_no_others() -> None:
     augmented = trained_as(replace(NETWORKS["ddpmpp"], augment_labels=9, dropout=0.3))
     network = to_train(augmented, augmented.config.num_classes, dropout=0.1)
     assert (network.augment_labels, network.uncertainty, network.dropout) == (0, False, 0.1)
