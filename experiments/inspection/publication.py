@@ -27,6 +27,12 @@ from reports.metrics import CHANCE_NOTE, METRICS, NORMAL_95, shown, title_of, un
 CARD, ATTRIBUTES = "README.md", ".gitattributes"
 IMAGES = "THESE_IMAGES"  # what a card calls the place of a folder of images
 IMAGE_FOLDER = "imagefolder"  # the hub's name for data sets that are folders of images
+IN_PYTHON = """
+
+In Python:
+
+    import edm
+    denoiser = edm.load("THIS_FOLDER")  # (x, sigma, label) -> denoised"""
 TASK = "unconditional-image-generation"  # the hub's name for all that draw from noise
 
 
@@ -119,7 +125,7 @@ def _metadata(title: str, evaluation: Evaluation, result: EvaluationResult) -> d
     return {
         "library_name": "edm-sweep",
         "pipeline_tag": TASK,
-        "tags": ["diffusion", "edm", evaluation.training.network.architecture],
+        "tags": ["diffusion", "edm", str(evaluation.training.network.architecture)],
         "datasets": [kind],
         "model-index": [{"name": title, "results": [own]}],
     }
@@ -170,7 +176,7 @@ def _commands(evaluation: Evaluation) -> str:
     data, config = evaluation.training.data.config, replace(evaluation.config, statistics=None)
     images = {"path": IMAGES} if data.name == "folder" else {}  # where they are is nobody else's business
     needed = [f"where {IMAGES} is the folder of the images that it was trained on"] if images else []
-    files = _extension_files((data, evaluation.sampling, config))
+    files = _extension_files((data, evaluation.training.network, evaluation.sampling, config))
     belong = "belongs to it and is" if len(files) == 1 else "belong to it and are"
     needed += [f"beside {' and '.join(files)}, which {belong} not published here"] if files else []
     note = "".join(f", {each}" for each in needed)
@@ -184,12 +190,7 @@ In a sweep file of edm-sweep, whose rows then draw the images above again, bit f
     sampling:   {_given("sampling", evaluation.sampling, ("sampler", "steps"))}
     evaluation: {_given("evaluation", config, ("images", "features"))}
 
-    edm-sweep run published.yaml
-
-In Python:
-
-    import edm
-    denoiser = edm.load("THIS_FOLDER")  # (x, sigma, label) -> denoised"""
+    edm-sweep run published.yaml{"" if any(extensions_in(evaluation.training.network)) else IN_PYTHON}"""
 
 
 def _extension_files(sections: object) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from edm.config import (
     EvaluationConfig,
+    ModelConfig,
     NetworkConfig,
     Pretrained,
     SamplingConfig,
@@ -80,6 +81,11 @@ def guide_cell(cell: Cell) -> Cell | None:
     if guide is None:
         return None
     return dataclasses.replace(cell, model=guide.model(cell.model), training=guide.training(cell.training))
+
+
+def start_cell(cell: Cell) -> Cell:
+    """Return the cell whose training is the network with which that of `cell` begins (fine-tuning)."""
+    return dataclasses.replace(cell, model=ModelConfig(source=cell.start), training=TrainingConfig())
 
 
 class EvaluationForm(NamedTuple):

@@ -11,6 +11,7 @@ from edm.discrete import DiscreteProcess
 from experiments.errors import UserError
 from experiments.inputs import Inputs
 from experiments.sweep.cell_errors import CellError, check_resolution, refuse
+from experiments.sweep.identity import canonical
 from experiments.sweep.spec import Cell, key_of
 
 GUIDE = "sampling.guide"
@@ -68,9 +69,9 @@ def check_start(cell: Cell, facts: DatasetFacts, path: str, inputs: Inputs) -> N
 
 def _check_model(cell: Cell, start: Pretrained, facts: DatasetFacts) -> None:
     """Raise CellError where `model` describes another network than training.from, or a guide has to be another one."""
-    own = cell.model.network(facts.channels, facts.resolution, facts.num_classes)
-    theirs = start.to_train(facts.resolution, facts.num_classes, cell.model.dropout)
-    others = [f.name for f in fields(own) if f.name != "init" and getattr(own, f.name) != getattr(theirs, f.name)]
+    own = canonical(cell.model.network(facts.channels, facts.resolution, facts.num_classes))
+    theirs = canonical(start.to_train(facts.resolution, facts.num_classes, cell.model.dropout))
+    others = [name for name in own | theirs if name != "init" and own.get(name) != theirs.get(name)]
     if cell.describes_network and others:
         field = next(f for f in fields(ModelConfig) if getattr(cell.model, f.name) != f.default)
         raise refuse(

@@ -210,7 +210,7 @@ def test_the_commands_speak_of_it(model: Path, store: Store, tmp_path: Path) -> 
     assert "1 training begins with the weights of model" in before.stdout
     with without_ray():
         ran = invoke("run", file, "--store", store.root)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert ran.returncode == 0 and "not up to date" not in ran.stdout, ran.stdout + ran.stderr
     assert re.search(r"done read tuned/start .*done train tuned:", ran.stdout, re.DOTALL)
     assert f"thenetworkof{model}" in "".join(invoke("why", "tuned", "--store", store.root).stdout.split())
     content = json.loads(invoke("plan", file, "--store", store.root, "--json").stdout)
@@ -221,6 +221,56 @@ def test_the_commands_speak_of_it(model: Path, store: Store, tmp_path: Path) -> 
     assert "beginning with the weights of model" in (tmp_path / "published" / "README.md").read_text()
     accepted = invoke("accept", "tuned", "--store", store.root)
     assert accepted.returncode == 0, accepted.stderr
+
+
+OWN = """\
+from torch import nn
+
+from edm import extend
+
+
+class Own(nn.Module):
+    def __init__(self, channels, num_classes):
+        super().__init__()
+        self.label = nn.Embedding(num_classes + 1, channels)
+        self.last = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x, c_noise, label, augment_labels):
+        return self.last(x + self.label(label)[:, :, None, None])
+
+
+@extend.network("own")
+def own(image_channels, resolution, num_classes):
+    return Own(image_channels, num_classes)
+"""
+OWN_SWEEP = SWEEP.replace("name: tuned", "name: {name}\nextensions: [own.py]").replace("from: {path}, ", "")
+
+
+def test_a_network_of_ones_own_is_published_drawn_from_and_trained_on(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    networks = {
+        "first": "model: {architecture: own}\n",
+        "drawn": f"model: {{from: {tmp_path}/published}}\n",
+        "tuned": "",
+    }
+    for name, network in networks.items():
+        text = OWN_SWEEP.replace("{name}", name).replace("{{", "{").replace("}}", "}")
+        text = network + text if name != "tuned" else text.replace("{kimg", f"{{from: {tmp_path}/published, kimg")
+        (tmp_path / f"{name}.yaml").write_text(text)
+        with without_ray():
+            ran = invoke("run", tmp_path / f"{name}.yaml", "--store", store.root)
+        assert ran.returncode == 0 and "not up to date" not in ran.stdout, ran.stdout + ran.stderr
+        if name == "first":
+            made = invoke("publish", name, "--to", tmp_path / "published", "--store", store.root)
+            assert made.returncode == 0, made.stderr
+    card = (tmp_path / "published" / "README.md").read_text()
+    assert "extensions: [own.py]" in card and "In Python" not in card
+    tables = [(store.root / "reports" / name / "results.csv").read_text() for name in networks]
+    assert "pretrained: the network of published" in tables[1] and "fine-tuned: " in tables[2]
+    forgetful = (tmp_path / "drawn.yaml").read_text().replace("extensions: [own.py]", "").replace("drawn", "other")
+    (tmp_path / "other.yaml").write_text(forgetful)
+    refused = invoke("plan", tmp_path / "other.yaml", "--store", store.root)
+    assert "the code of 'own' (own.py, own) is not loaded; list its file under extensions" in refused.stderr
 
 
 def test_status_says_why_it_cannot_begin(model: Path, store: Store, tmp_path: Path) -> None:
