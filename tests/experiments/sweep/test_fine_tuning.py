@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import edm
+from edm import registry
 from edm.config import ModelConfig
 from edm.files import MODEL, load_model, save_model
 from experiments.errors import UserError
@@ -243,33 +244,36 @@ class Own(nn.Module):
 def own(image_channels, resolution, num_classes):
     return Own(image_channels, num_classes)
 """
-OWN_SWEEP = SWEEP.replace("name: tuned", "name: {name}\nextensions: [own.py]").replace("from: {path}, ", "")
 
 
-def test_a_network_of_ones_own_is_published_drawn_from_and_trained_on(store: Store, tmp_path: Path) -> None:
+def test_a_network_of_ones_own_is_published_drawn_from_and_trained_on(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "own.py").write_text(OWN)
-    networks = {
-        "first": "model: {architecture: own}\n",
-        "drawn": f"model: {{from: {tmp_path}/published}}\n",
-        "tuned": "",
-    }
-    for name, network in networks.items():
-        text = OWN_SWEEP.replace("{name}", name).replace("{{", "{").replace("}}", "}")
-        text = network + text if name != "tuned" else text.replace("{kimg", f"{{from: {tmp_path}/published, kimg")
-        (tmp_path / f"{name}.yaml").write_text(text)
+    published = tmp_path / "published"
+
+    def written_as(name: str, model: str, training: str) -> Path:
+        text = f"extensions: [own.py]\nmodel: {model}\n" + SWEEP.format(path=training)
+        return written(tmp_path, "", text.replace("name: tuned", f"name: {name}").replace("{", "{{").replace("}", "}}"))
+
+    def run(name: str, model: str, training: str) -> str:
+        file = written_as(name, model, training)
         with without_ray():
-            ran = invoke("run", tmp_path / f"{name}.yaml", "--store", store.root)
+            ran = invoke("run", file, "--store", store.root)
         assert ran.returncode == 0 and "not up to date" not in ran.stdout, ran.stdout + ran.stderr
-        if name == "first":
-            made = invoke("publish", name, "--to", tmp_path / "published", "--store", store.root)
-            assert made.returncode == 0, made.stderr
-    card = (tmp_path / "published" / "README.md").read_text()
+        return (store.root / "reports" / name / "results.csv").read_text()
+
+    run("first", "{architecture: own}", "null")
+    made = invoke("publish", "first", "--to", published, "--store", store.root)
+    assert made.returncode == 0, made.stderr
+    card = (published / "README.md").read_text()
     assert "extensions: [own.py]" in card and "In Python" not in card
-    tables = [(store.root / "reports" / name / "results.csv").read_text() for name in networks]
-    assert "pretrained: the network of published" in tables[1] and "fine-tuned: " in tables[2]
-    forgetful = (tmp_path / "drawn.yaml").read_text().replace("extensions: [own.py]", "").replace("drawn", "other")
-    (tmp_path / "other.yaml").write_text(forgetful)
-    refused = invoke("plan", tmp_path / "other.yaml", "--store", store.root)
+    assert "pretrained: the network of published" in run("drawn", f"{{from: {published}}}", "null")
+    assert "fine-tuned: the training began with" in run("tuned", "{}", str(published))
+    file = written_as("other", f"{{from: {published}}}", "null")
+    file.write_text(file.read_text().replace("extensions: [own.py]", ""))
+    monkeypatch.setattr(registry, "_registered", {})  # a command of its own knows no code but what its file names
+    refused = invoke("plan", file, "--store", store.root)
     assert "the code of 'own' (own.py, own) is not loaded; list its file under extensions" in refused.stderr
 
 
