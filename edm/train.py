@@ -30,6 +30,7 @@ from edm.parallel import ALONE, Team, averaging_gradients
 from edm.precondition import Denoiser
 from edm.registry import Registration, Registry, as_it_is
 from edm.step_graph import GpuRecorder, ReplayedFunction, replays_follow_seeds, seeded
+from edm.transfer import transfer
 
 Loss = Callable[..., Tensor]  # (denoiser, images, labels, sigma, noise, augment_labels) -> one number for each image
 COMPILE_STEPS = 10_000  # with fewer steps, torch.compile takes longer than it saves: 50 s against 6 ms a step
@@ -122,7 +123,7 @@ class TrainState:
     """Everything that a training carries from one step to the next: weights, averages, optimizer and step number.
 
     network, config, sigma_data, seed: what to train. device, computing, team: where and how; in a team, every process
-    has an equal state of its own.
+    has an equal state of its own. trained: the network whose weights it begins with, in place of random ones.
     """
 
     def __init__(
@@ -134,6 +135,7 @@ class TrainState:
         device: torch.device,
         computing: Computing | None = None,
         team: Team = ALONE,
+        trained: Denoiser | None = None,
     ) -> None:
         self.config = config
         self.seed = seed
@@ -147,6 +149,8 @@ class TrainState:
         denoiser = Denoiser(network, sigma_data, start(network, weights))
         if denoiser.uncertainty is not None:
             denoiser.uncertainty.initialise(weights)
+        if trained is not None:
+            transfer(trained, denoiser)
         self.denoiser = on_device(denoiser, device).train()
         self.ema = Ema(self.denoiser, config.ema_halflife_kimg, config.ema_rampup)
         self.power = PowerEma(self.denoiser, config.power_ema)

@@ -123,9 +123,9 @@ def tick_label(value: float) -> str:
     return f"{value:,.0f}" if 1000 <= abs(value) < 1e6 else f"{value:g}"
 
 
-def finite(values: Iterable[float | None]) -> list[float]:
-    """Return those values that are numbers."""
-    return [value for value in values if value is not None and math.isfinite(value)]
+def finite(values: Iterable[float | str | None]) -> list[float]:
+    """Return those values that are numbers; text stands for what means nothing in a cell."""
+    return [value for value in values if isinstance(value, int | float) and math.isfinite(value)]
 
 
 def _ends(value: float, margin: float | None, is_log: bool) -> list[float]:

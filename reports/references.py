@@ -19,7 +19,7 @@ from reports.values import show_value
 FOLDER = Path(__file__).parent / "published"
 DECIMALS = 2  # of a published number: papers print two
 OF_TRAININGS = ("model.", "training.")  # fields that say nothing of a network that was trained elsewhere
-MODEL_FROM = "model.from"
+MODEL_FROM, TRAINING_FROM = "model.from", "training.from"
 EXACT = ("parameters",)  # fields that are shown with all digits
 
 
@@ -134,9 +134,9 @@ def _letters(index: int) -> str:
 
 
 def _fit(cells: Mapping[str, Any], cell: CellRow) -> bool:
-    """Whether a cell has the wanted values; fields of trainings are none of a pretrained network."""
+    """Whether a cell has the wanted values; a training from the start is none of a network trained elsewhere."""
     of_trainings = any(name.startswith(OF_TRAININGS) for name in cells if name != MODEL_FROM)
-    if _is_pretrained(cell) and of_trainings:
+    if of_trainings and (_is_pretrained(cell) or cell.get(TRAINING_FROM)):
         return False
     return all(name in cell and _is_one_of(cell[name], wanted) for name, wanted in cells.items())
 

@@ -30,7 +30,7 @@ def small_training(folder: Path, *overrides: str) -> Training:
     """A training of 20 steps, or as `overrides` change it."""
     file = folder / "small.yaml"
     file.write_text(SMALL)
-    (training,) = plan_sweep(load_sweep(file, overrides)).trainings.values()
+    (training,) = plan_sweep(load_sweep(file, overrides)).trained.values()
     return training
 
 

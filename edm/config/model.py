@@ -99,6 +99,24 @@ class Pretrained:
     network: NetworkConfig
     sigma_data: float | None
 
+    def to_train(self, resolution: int, num_classes: int, dropout: float) -> NetworkConfig:
+        """Return the network for a training that begins with these weights, on images of another data set.
+
+        resolution: pixels a side of its images. num_classes: of its classes, which a network of diffusers cannot learn.
+        dropout: of the training. What only the former training needed, such as inputs for its augmentation, is left
+        out.
+        """
+        if self.network.settings:
+            return self.network
+        return replace(
+            self.network,
+            resolution=resolution,
+            num_classes=num_classes,
+            dropout=dropout,
+            augment_labels=0,
+            uncertainty=False,
+        )
+
 
 @dataclass(frozen=True)
 class Preset:

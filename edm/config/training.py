@@ -70,6 +70,9 @@ class TrainingConfig:
     keep_state: Keep the state at the end of the training, which is about four times as large as the model. A longer
         training that is otherwise the same then begins there. `False`: no state is kept, and this training begins at
         the start.
+    source: A trained network to begin with, in place of random weights (fine-tuning): the path of a file or a folder,
+        as of `model.from`. It decides all fields of `model` but `dropout`; others that are given must describe it. Its
+        weights are part of the signature, the path is not.
     """
 
     kimg: float = 10_000.0
@@ -103,10 +106,12 @@ class TrainingConfig:
     validate_kimg: float | None = display_field(None)
     samples_kimg: float | None = display_field(None)
     keep_state: bool = display_field(True, column=False)
+    source: str | None = display_field(None, column=False, key="from")
 
     def __post_init__(self) -> None:
         require_positive(self, "kimg", "batch_size", "lr", "p_std", "min_snr_gamma", "power_ema_snapshots")
         require_positive(self, "lr_decay_kimg")
+        require(self.source is None or bool(self.source), "from", "is empty; give the path of a trained network")
         require(math.isfinite(self.p_mean), "p_mean", f"{self.p_mean!r} is not a finite number; give one")
         require(self.ema_halflife_kimg >= 0, "ema_halflife_kimg", "give 0 (no average) or more")
         ramp = self.ema_rampup

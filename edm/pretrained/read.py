@@ -18,6 +18,7 @@ from edm.pretrained.diffusers import is_diffusers, read_diffusers
 from edm.pretrained.errors import PretrainedError
 from edm.pretrained.nvlabs import read_nvlabs
 from edm.pretrained.study import read_study
+from edm.registry import UnknownExtension
 
 SUFFIXES = (".safetensors", ".pth", ".pkl")  # of files that are read
 KNOWN = (
@@ -72,6 +73,9 @@ def _read_own(path: Path) -> Denoiser:
     try:
         return load_model(path / MODEL if path.is_dir() else path)
     except (ValueError, TypeError, RuntimeError) as error:
+        if isinstance(error.__cause__, UnknownExtension):
+            text = str(error.__cause__).partition(";")[0]
+            raise PretrainedError(f"{path}: {text}; list its file under extensions") from None
         text = str(error).splitlines()[0]
         raise PretrainedError(text if text.startswith(str(path)) else f"{path}: holds no network: {text}") from None
 

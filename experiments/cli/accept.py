@@ -15,6 +15,7 @@ from experiments.wording import shortened_list
 if TYPE_CHECKING:
     from experiments.store.store import Store
     from experiments.sweep.jobs import Task
+    from experiments.sweep.tasks import Evaluation, Training
 
 Named = list[tuple[str, "Task"]]
 
@@ -57,6 +58,13 @@ def accept(
         say(console, f"{what}: every result counts as made by today's code; nothing to accept")
 
 
+def _role(training: Training, evaluation: Evaluation) -> str:
+    """Return what a training is to an evaluation."""
+    if training is evaluation.training:
+        return "training"
+    return "guide" if training is evaluation.guide else "start"
+
+
 def _tasks_of(what: str, store: Store) -> Named:
     """Return the tasks and data sets of a sweep, or those that a cell depends on and its own, each with its name."""
     from experiments.cli.sweeps import plan_of
@@ -75,5 +83,5 @@ def _tasks_of(what: str, store: Store) -> Named:
         return [(f"data/{task.data.config.title}", task.data), (named.name, task)]
     data = task.training.data
     shared = [(each.description, each) for each in reversed(preparations_of(task))]
-    trainings = [("training" if one is task.training else "guide", one) for one in task.depends_on]
+    trainings = [(_role(one, task), one) for one in task.trainings]
     return [(f"data/{data.config.title}", data), *shared, *trainings, (named.name, task)]

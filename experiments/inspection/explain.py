@@ -18,7 +18,7 @@ from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.store.store import Store
 from experiments.store.sweep_records import SWEEP_FILES, named_tasks, recorded_sweeps
 from experiments.sweep.code_changes import acceptances, change_of, differs, made_by
-from experiments.sweep.forms import guide_cell
+from experiments.sweep.forms import guide_cell, start_cell
 from experiments.sweep.jobs import Task
 from experiments.sweep.kept_states import beginning
 from experiments.sweep.metrics import plain_score
@@ -116,13 +116,15 @@ def _recalled(sweep: str, root: Path) -> Plan:
 
 
 def _cell_of(task: SweepTask, plan: Plan) -> Cell | None:
-    """The first cell of a plan that asks for a task; for a guide, that cell with the guide's model and training."""
+    """The first cell of a plan that asks for a task; for a guide or a start, with its model and training."""
     for planned in plan.cells:
         if task.signature in (planned.training.signature, planned.evaluation.signature):
             return planned.cell
         guide = planned.evaluation.guide
         if guide is not None and guide.signature == task.signature:
             return guide_cell(planned.cell)
+        if task in planned.evaluation.trainings:
+            return start_cell(planned.cell)
     return None
 
 
@@ -133,13 +135,22 @@ def _dependencies(resolved: ResolvedTask, store: Store) -> Iterator[Dependency]:
     task, cell, plan = resolved.task, resolved.cell, resolved.plan
     trainings = task.depends_on if isinstance(task, Evaluation) else (task,)
     yield _data_set(trainings[0].data, store)
+    yield from _started(trainings[0], store)
     yield _task("training", ResolvedTask(trainings[0], cell, plan), store)
     for guide in trainings[1:]:
+        yield from _started(guide, store)
         yield _task("guide", ResolvedTask(guide, guide_cell(cell) if cell is not None else None, plan), store)
     if isinstance(task, Evaluation):
         for preparation in reversed(preparations_of(task)):
             yield _preparation(preparation, store)
         yield _task("evaluation", resolved, store)
+
+
+def _started(training: Training, store: Store) -> Iterator[Dependency]:
+    """Yield the network with whose weights a training begins, if somebody has trained one."""
+    for start in training.depends_on:
+        status, path = status_of_task(start, store), start.pretrained.path if start.pretrained else ""
+        yield Dependency("start", "trainings", start.signature, status, f"the network of {path}")
 
 
 def _preparation(task: Preparation, store: Store) -> Dependency:

@@ -21,12 +21,18 @@ from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
 from experiments.sweep.metrics import ERRORS
 from experiments.sweep.spec import section_parameters
-from experiments.sweep.tasks import Evaluation
+from experiments.sweep.tasks import Evaluation, Training
 from reports.metrics import CHANCE_NOTE, METRICS, NORMAL_95, shown, title_of, unscaled_title
 
 CARD, ATTRIBUTES = "README.md", ".gitattributes"
 IMAGES = "THESE_IMAGES"  # what a card calls the place of a folder of images
 IMAGE_FOLDER = "imagefolder"  # the hub's name for data sets that are folders of images
+IN_PYTHON = """
+
+In Python:
+
+    import edm
+    denoiser = edm.load("THIS_FOLDER")  # (x, sigma, label) -> denoised"""
 TASK = "unconditional-image-generation"  # the hub's name for all that draw from noise
 
 
@@ -119,7 +125,7 @@ def _metadata(title: str, evaluation: Evaluation, result: EvaluationResult) -> d
     return {
         "library_name": "edm-sweep",
         "pipeline_tag": TASK,
-        "tags": ["diffusion", "edm", evaluation.training.network.architecture],
+        "tags": ["diffusion", "edm", str(evaluation.training.network.architecture)],
         "datasets": [kind],
         "model-index": [{"name": title, "results": [own]}],
     }
@@ -132,16 +138,20 @@ def _metrics(result: EvaluationResult) -> Iterator[str]:
 def _description(evaluation: Evaluation, parameters: int) -> str:
     training, network = evaluation.training, evaluation.training.network
     classes = f"in {network.num_classes} classes" if network.num_classes else "without classes"
-    trained = (
-        f"was trained on {training.config.total_kimg:g} thousand images"
-        if training.pretrained is None
-        else f"was not trained here: it is that of {Path(training.pretrained.path).name}"
-    )
     return (
         f"A diffusion model (EDM, [Karras et al. 2022](https://arxiv.org/abs/2206.00364)) of {network.resolution}x"
         f"{network.resolution} images of {training.data.config.title}, {classes}. The network "
-        f"(`{network.architecture}`, {parameters:,} parameters) {trained}."
+        f"(`{network.architecture}`, {parameters:,} parameters) {_trained(training)}."
     )
+
+
+def _trained(training: Training) -> str:
+    """How a network came about, as the end of a sentence."""
+    if training.pretrained is not None:
+        return f"was not trained here: it is that of {Path(training.pretrained.path).name}"
+    trained = f"was trained on {training.config.total_kimg:g} thousand images"
+    start = training.start
+    return trained if start is None else f"{trained}, beginning with the weights of {Path(start.path).name}"
 
 
 def _table(result: EvaluationResult) -> Iterator[str]:
@@ -166,7 +176,7 @@ def _commands(evaluation: Evaluation) -> str:
     data, config = evaluation.training.data.config, replace(evaluation.config, statistics=None)
     images = {"path": IMAGES} if data.name == "folder" else {}  # where they are is nobody else's business
     needed = [f"where {IMAGES} is the folder of the images that it was trained on"] if images else []
-    files = _extension_files((data, evaluation.sampling, config))
+    files = _extension_files((data, evaluation.training.network, evaluation.sampling, config))
     belong = "belongs to it and is" if len(files) == 1 else "belong to it and are"
     needed += [f"beside {' and '.join(files)}, which {belong} not published here"] if files else []
     note = "".join(f", {each}" for each in needed)
@@ -180,12 +190,7 @@ In a sweep file of edm-sweep, whose rows then draw the images above again, bit f
     sampling:   {_given("sampling", evaluation.sampling, ("sampler", "steps"))}
     evaluation: {_given("evaluation", config, ("images", "features"))}
 
-    edm-sweep run published.yaml
-
-In Python:
-
-    import edm
-    denoiser = edm.load("THIS_FOLDER")  # (x, sigma, label) -> denoised"""
+    edm-sweep run published.yaml{"" if any(extensions_in(evaluation.training.network)) else IN_PYTHON}"""
 
 
 def _extension_files(sections: object) -> list[str]:

@@ -132,6 +132,10 @@ class StatusReader:
         """The status of trainings, of preparations and of cells."""
         begun = {task.signature for task in self.store.begun(self.plan.tasks)}
         trainings = {name: self._status(task, begun) for name, task in self.plan.trainings.items()}
+        for task in self.plan.trained.values():
+            for start in task.depends_on:
+                own, name = trainings[task.signature], self.plan.names[start.signature]
+                trainings[task.signature] = _with_start(own, name, trainings[start.signature])
         for name in sorted(self.plan.shorter, key=lambda name: self.plan.trainings[name].config.num_steps):
             trainings[name] = self._with_shorter(name, trainings)
         preparations = {name: self._status(task, begun) for name, task in self.plan.prepared.items()}
@@ -261,6 +265,13 @@ def _with_preparations(own: TaskStatus, shared: Mapping[str, TaskStatus]) -> Tas
             return TaskStatus("failed", f"{name} failed: {one.why}")
     running = [name for name, one in shared.items() if one.state == "running"]
     return TaskStatus("waiting", f"for {running[0]}") if running else own
+
+
+def _with_start(own: TaskStatus, name: str, start: TaskStatus) -> TaskStatus:
+    """The status of a training, given that of the network with whose weights it begins."""
+    if own.state == "planned" and start.state == "failed":
+        return TaskStatus("failed", f"{name} failed: {start.why}")
+    return TaskStatus("waiting", f"for {name}") if own.state == "planned" and start.state == "running" else own
 
 
 def _with_data(own: TaskStatus, name: str, data: TaskStatus) -> TaskStatus:

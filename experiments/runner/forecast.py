@@ -194,7 +194,8 @@ class Efforts:
         source, others = data_of(task), ()
         if isinstance(task, Training):
             shorter = (other.signature for other in self._plan.shorter.get(task.signature, ()))
-            others = tuple(self._plan.trainings[name] for name in shorter if name in self._plan.trainings)
+            longest = tuple(self._plan.trainings[name] for name in shorter if name in self._plan.trainings)
+            others = (*longest, *task.depends_on)
         elif not isinstance(task, Evaluation | Probe | DataSource):
             others = task.depends_on
         return others if source is None else (source, *others)

@@ -47,10 +47,10 @@ class TaskGraph:
             )
             for signature, evaluation in plan.evaluations.items()
         }
-        for signature, task in preparations.items():
+        for signature, task in (*preparations.items(), *plan.trainings.items()):
             self._dependencies[signature] = tuple(each.signature for each in task.depends_on)
         for signature, (_, waiting) in probes.items():
-            self._dependencies |= dict.fromkeys(waiting, (signature,))
+            self._dependencies |= {each: (signature, *self.dependencies(each)) for each in waiting}
         if data:
             self._add_data(data)
         self.dependents = _reversed(self._dependencies)

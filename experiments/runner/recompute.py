@@ -37,7 +37,7 @@ def with_dependents(plan: Plan, changed: Collection[str]) -> set[str]:
         if isinstance(preparation, FeatureClassifier | ReferenceStatistics):
             add(preparation.signature, (preparation.data, *preparation.depends_on))
     for training in plan.trainings.values():
-        add(training.signature, [training.data])
+        add(training.signature, [training.data, *training.depends_on])
     for solution in (preparation for preparation in prepared if isinstance(preparation, ExactSolution)):
         add(solution.signature, solution.depends_on)
     for evaluation in plan.evaluations.values():

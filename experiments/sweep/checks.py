@@ -13,7 +13,7 @@ from experiments.errors import UserError
 from experiments.inputs import Inputs
 from experiments.sweep.cell_errors import CellError, check_resolution, refuse
 from experiments.sweep.metrics import FITTED, fid_remedy, meaningless
-from experiments.sweep.pretrained import check_pretrained, check_pretrained_guide
+from experiments.sweep.pretrained import check_pretrained, check_pretrained_guide, check_start
 from experiments.sweep.spec import Cell, gpus_of_training
 from experiments.sweep.tasks import Training
 from experiments.wording import one_of
@@ -48,9 +48,12 @@ def check_cell(cell: Cell, inputs: Inputs) -> None:
         check_pretrained(cell, facts, cell.model.source, inputs)
         _check_pretrained_guide(cell, facts, inputs)
         return
-    _check_network(cell, facts)
     _check_guidance(cell, facts)
-    check_resolution(cell, cell.model.network(1, 0, 0).halvings)
+    if cell.start is not None:
+        check_start(cell, facts, cell.start, inputs)
+    else:
+        _check_network(cell, facts)
+        check_resolution(cell, cell.model.network(1, 0, 0).halvings)
     _check_guide(cell, facts)
     _check_pretrained_guide(cell, facts, inputs)
     _check_averages(cell)

@@ -41,6 +41,7 @@ SEPARATE = {
     "power averages": ("edm.ema.PowerEma",),
     "guidance": ("edm.guidance._classifier_free",),
     "autoguidance": ("edm.guidance._autoguided",),
+    "fine-tuning": ("edm.transfer.transfer",),
     "several GPUs": ("edm.batch_norm.SyncedBatchNorm2d", "edm.parallel.averaging_gradients"),
 }
 # the same for data sets, whose readers have methods of the same names
@@ -211,6 +212,8 @@ def _of_training(training: Training) -> Iterator[str]:
         yield "augmentation"
     if training.config.power_ema:
         yield "power averages"
+    if training.start is not None:
+        yield "fine-tuning"
     yield from _used_by(training.network, config)
 
 

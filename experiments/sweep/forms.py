@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from edm.config import (
     EvaluationConfig,
+    ModelConfig,
     NetworkConfig,
     Pretrained,
     SamplingConfig,
@@ -32,25 +33,30 @@ from experiments.sweep.tasks import (
     Training,
     drawing_signature,
     judge_of,
+    pretrained_training,
 )
 
 Value = TypeVar("Value")
 
 
-def pretrained_training(data: DataSource, pretrained: Pretrained) -> Training:
-    """Return the task that takes a trained network into the store; its seed is 0, as nothing is drawn at random."""
-    content = {"weights": pretrained.digest, "network": pretrained.network, "sigma_data": pretrained.sigma_data}
-    identity = signature("pretrained", data=data.signature, **content)
-    return Training(identity, 0, data, pretrained.network, TrainingConfig(), 0.0, pretrained)
+def training_forms(cell: Cell, data: DataSource, start: Pretrained | None = None) -> tuple[Training, ...]:
+    """Return the training that a cell needs, in each of its forms, the canonical one last.
 
-
-def training_forms(cell: Cell, data: DataSource) -> tuple[Training, ...]:
-    """Return the training that a cell needs, in each of its forms, the canonical one last."""
-    former = cell.training.without_unread()
-    network = _shared(former.prepared(cell.model.network(data.channels, data.resolution, data.num_classes)))
-    canonical = canonical_but_for_kimg(cell.training, network), canonical_training(cell.training, network)
+    start: the trained network with whose weights it begins, for which the path in the cell stands.
+    """
+    config = dataclasses.replace(cell.training, source=None)
+    former = config.without_unread()
+    network = _shared(former.prepared(_network(cell, data, start)))
+    canonical = canonical_but_for_kimg(config, network), canonical_training(config, network)
     configs = dict.fromkeys((former, *canonical))
-    return tuple(training_of(cell.seed, data, network, config) for config in configs)
+    return tuple(training_of(cell.seed, data, network, config, start) for config in configs)
+
+
+def _network(cell: Cell, data: DataSource, start: Pretrained | None) -> NetworkConfig:
+    """Return the network that a cell trains, but for what the training itself needs."""
+    if start is None:
+        return cell.model.network(data.channels, data.resolution, data.num_classes)
+    return start.to_train(data.resolution, data.num_classes, cell.model.dropout)
 
 
 @lru_cache(maxsize=4096)
@@ -59,11 +65,14 @@ def _shared(network: NetworkConfig) -> NetworkConfig:
     return network
 
 
-def training_of(seed: int, data: DataSource, network: NetworkConfig, config: TrainingConfig) -> Training:
-    """Return the training of a network by a configuration, whatever its form."""
+def training_of(
+    seed: int, data: DataSource, network: NetworkConfig, config: TrainingConfig, start: Pretrained | None = None
+) -> Training:
+    """Return the training of a network by a configuration, whatever its form; `start` as in a Training."""
     flops = FORWARDS_PER_TRAINING_IMAGE * config.num_steps * config.batch_size * forward_flops(network)
-    identity = signature("training", data=data.signature, network=network, training=config, seed=seed)
-    return Training(identity, seed, data, network, config, flops)
+    begins: dict[str, Any] = {} if start is None else {"start": pretrained_training(data, start).signature}
+    identity = signature("training", data=data.signature, network=network, training=config, seed=seed, **begins)
+    return Training(identity, seed, data, network, config, flops, start=start)
 
 
 def guide_cell(cell: Cell) -> Cell | None:
@@ -72,6 +81,11 @@ def guide_cell(cell: Cell) -> Cell | None:
     if guide is None:
         return None
     return dataclasses.replace(cell, model=guide.model(cell.model), training=guide.training(cell.training))
+
+
+def start_cell(cell: Cell) -> Cell:
+    """Return the cell whose training is the network with which that of `cell` begins (fine-tuning)."""
+    return dataclasses.replace(cell, model=ModelConfig(source=cell.start), training=TrainingConfig())
 
 
 class EvaluationForm(NamedTuple):

@@ -15,7 +15,7 @@ from experiments.inputs import Inputs
 from experiments.sweep.aliases import Aliases, Holdings
 from experiments.sweep.by_identity import by_identity
 from experiments.sweep.equivalence import Outcome, SameValues, repeated_cells, repeated_sentence, same_values
-from experiments.sweep.forms import computation_of, evaluation_forms, guide_cell, pretrained_training, training_forms
+from experiments.sweep.forms import computation_of, evaluation_forms, guide_cell, training_forms
 from experiments.sweep.identity import VERSIONS
 from experiments.sweep.linking import link_evaluations, merge_evaluations
 from experiments.sweep.metrics import declare_metrics, fid_remedy
@@ -32,6 +32,7 @@ from experiments.sweep.tasks import (
     SweepTask,
     Training,
     classifier_of,
+    pretrained_training,
 )
 
 TRAINING_SECTIONS = ("data", "model", "training")  # of the sweep file: these decide a training
@@ -84,6 +85,8 @@ class Plan:
             if guide is not None:
                 own = self._cell_names.within(TRAINING_SECTIONS, planned.cell)
                 names.setdefault(guide.signature, f"{own}/guide {planned.cell.sampling.guide}")
+        for training, start in ((task, start) for task in self.trained.values() for start in task.depends_on):
+            names.setdefault(start.signature, f"{names[training.signature]}/start")
         return names | names_of(self.prepared.values(), names)
 
     def cell_name(self, planned: PlannedCell) -> str:
@@ -279,7 +282,7 @@ class Planner:
             yield cell, evaluation, request.computation
 
     def _add(self, evaluation: Evaluation) -> None:
-        for training in evaluation.depends_on:
+        for training in evaluation.trainings:
             self.trainings.setdefault(training.signature, training)
         known = self.evaluations.get(evaluation.signature)
         self.evaluations[evaluation.signature] = evaluation if known is None else merge_evaluations(known, evaluation)
@@ -326,7 +329,7 @@ class Planner:
         source = self._source(cell.data)
         if cell.model.source is not None:
             return (pretrained_training(source, self._inputs.model(cell.model.source)),)
-        return training_forms(cell, source)
+        return training_forms(cell, source, None if cell.start is None else self._inputs.model(cell.start))
 
     def _rank_of_training(self, training: Training) -> int:
         if self._holdings is None:
@@ -387,7 +390,7 @@ def plan_of_cells(plan: Plan, name: str, cells: Sequence[PlannedCell]) -> Plan:
     """Return the plan of some cells of a sweep, under a name of its own; their tasks are the same."""
     needed = {planned.evaluation.signature for planned in cells}
     evaluations = {signature: task for signature, task in plan.evaluations.items() if signature in needed}
-    trained = {training.signature for task in evaluations.values() for training in task.depends_on}
+    trained = {training.signature for task in evaluations.values() for training in task.trainings}
     return dataclasses.replace(
         plan,
         sweep=dataclasses.replace(plan.sweep, name=name, cells=tuple(planned.cell for planned in cells)),

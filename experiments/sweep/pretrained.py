@@ -1,18 +1,27 @@
-"""Checks of cells that draw from a trained network, or are guided by one, in place of training it."""
+"""Checks of cells that use a trained network: draw from it, are guided by it, or begin their training with it."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import fields
 
-from edm.config import NetworkConfig, Pretrained
+from edm.config import Extension, ModelConfig, NetworkConfig, Pretrained
 from edm.data.catalogue import DatasetFacts
 from edm.discrete import DiscreteProcess
 from experiments.errors import UserError
 from experiments.inputs import Inputs
 from experiments.sweep.cell_errors import CellError, check_resolution, refuse
-from experiments.sweep.spec import Cell
+from experiments.sweep.identity import canonical
+from experiments.sweep.spec import Cell, key_of
 
 GUIDE = "sampling.guide"
+START = "training.from"
+SUITABLE = {
+    "model.from": "the data set that it was trained on",
+    GUIDE: "the data set that it was trained on",
+    START: "images like those that it was trained on",
+}
+HIGHEST_LEVELS = {"vp": 152.0, "ve": 100.0, "iddpm": 20291.0}  # of training images, by `noise_distribution`
 
 
 def check_pretrained(cell: Cell, facts: DatasetFacts, path: str, inputs: Inputs) -> None:
@@ -37,14 +46,74 @@ def check_pretrained_guide(cell: Cell, facts: DatasetFacts, path: str, inputs: I
         raise refuse(cell, GUIDE, "knows classes, and the network it guides does not; give one without classes")
 
 
-def _suitable(cell: Cell, field: str, path: str, facts: DatasetFacts, inputs: Inputs) -> Pretrained:
-    """Return the trained network that a field of a cell names; raises CellError where it does not suit the data."""
+def check_start(cell: Cell, facts: DatasetFacts, path: str, inputs: Inputs) -> None:
+    """Raise CellError where a training of a cell cannot begin with a trained network, or that cannot be read.
+
+    The data may have other classes and another resolution.
+    """
+    pretrained = _read(START, path, inputs)
+    network = pretrained.network
+    _check_channels(cell, START, network, facts)
+    _check_model(cell, pretrained, facts)
+    side, multiple = facts.resolution, 2**network.halvings
+    if side % multiple:
+        sizes = f"{side}x{side} images of {cell.data.title} do not allow; use images whose side is a multiple of"
+        raise refuse(cell, START, f"halves images {network.halvings} times, which the {sizes} {multiple}")
+    check_resolution(cell, network.halvings)
+    if cell.training.augment and (network.architecture == "edm2" or network.settings):
+        what = "needs an input of the network for the augmentation, which that of training.from cannot have"
+        raise refuse(cell, "training.augment", f"{what}; set it to 0")
+    if network.settings:
+        _check_start_in_steps(cell, network, facts)
+
+
+def _check_model(cell: Cell, start: Pretrained, facts: DatasetFacts) -> None:
+    """Raise CellError where `model` describes another network than training.from, or a guide has to be another one."""
+    own = canonical(cell.model.network(facts.channels, facts.resolution, facts.num_classes))
+    theirs = canonical(start.to_train(facts.resolution, facts.num_classes, cell.model.dropout))
+    others = [name for name in own | theirs if name != "init" and own.get(name) != theirs.get(name)]
+    if cell.describes_network and others:
+        field = next(f for f in fields(ModelConfig) if getattr(cell.model, f.name) != f.default)
+        raise refuse(
+            cell,
+            f"model.{key_of(field)}",
+            f"describes another network than that of training.from, which differs in {', '.join(others)}; "
+            "remove it, as that network decides the fields of model",
+        )
+    guide = cell.sampling.guide
+    if guide is not None and (guide.preset is not None or guide.channels is not None):
+        change = "changes preset or channels, which the network of training.from decides"
+        raise refuse(cell, GUIDE, f"{change}; give kimg, ema or {{from: PATH}}")
+
+
+def _check_start_in_steps(cell: Cell, network: NetworkConfig, facts: DatasetFacts) -> None:
+    """Raise CellError where the training of a network of diffusers asks for what it does not have."""
+    if cell.model.dropout:
+        raise CellError("model.dropout", "is decided by a network of diffusers, as that of training.from is; remove it")
+    _check_side(cell, START, network, facts)
+    process = DiscreteProcess.of(network.settings)
+    _check_process(cell, START, process)
+    highest, distribution = process.sigmas()[-1], cell.training.noise_distribution
+    if not isinstance(distribution, Extension) and HIGHEST_LEVELS.get(distribution, 0.0) > highest:
+        what = f"has noise levels above the {highest:.0f} that the network of training.from knows"
+        raise refuse(cell, "training.noise_distribution", f"{what}; use lognormal")
+
+
+def _read(field: str, path: str, inputs: Inputs) -> Pretrained:
+    """Return the trained network that a field of a cell names; raises CellError where it cannot be used."""
     try:
-        pretrained = inputs.model(path)
+        return inputs.model(path)
     except UserError as error:
         raise CellError(field, str(error)) from None
+
+
+def _suitable(cell: Cell, field: str, path: str, facts: DatasetFacts, inputs: Inputs) -> Pretrained:
+    """Return the trained network that a field of a cell names; raises CellError where it does not suit the data."""
+    pretrained = _read(field, path, inputs)
     network = pretrained.network
-    _check_images(cell, field, network, facts)
+    _check_channels(cell, field, network, facts)
+    if cell.sampling.resolution is None:
+        _check_side(cell, field, network, facts)
     if network.num_classes not in (0, facts.num_classes):
         classes = f"{network.num_classes} classes, and {cell.data.title} has {facts.num_classes}"
         raise refuse(cell, field, f"knows {classes}; use the data set that it was trained on")
@@ -53,14 +122,17 @@ def _suitable(cell: Cell, field: str, path: str, facts: DatasetFacts, inputs: In
     return pretrained
 
 
-def _check_images(cell: Cell, field: str, network: NetworkConfig, facts: DatasetFacts) -> None:
-    side = network.resolution
+def _check_channels(cell: Cell, field: str, network: NetworkConfig, facts: DatasetFacts) -> None:
     if network.image_channels != facts.channels:
         channels = f"{network.image_channels} channels, and those of {cell.data.title} have {facts.channels}"
-        raise refuse(cell, field, f"draws images with {channels}; use the data set that it was trained on")
-    if cell.sampling.resolution is None and side != facts.resolution:
+        raise refuse(cell, field, f"draws images with {channels}; use {SUITABLE[field]}")
+
+
+def _check_side(cell: Cell, field: str, network: NetworkConfig, facts: DatasetFacts) -> None:
+    side = network.resolution
+    if side != facts.resolution:
         sizes = f"{side}x{side} images, and those of {cell.data.title} are {facts.resolution}x{facts.resolution}"
-        raise refuse(cell, field, f"draws {sizes}; use the data set that it was trained on")
+        raise refuse(cell, field, f"draws {sizes}; use {SUITABLE[field]}")
 
 
 def _check_process(cell: Cell, field: str, process: DiscreteProcess) -> None:

@@ -77,7 +77,8 @@ def probes_by_training(plan: Plan, device: str) -> dict[str, Probe]:
         for training in evaluation.depends_on:
             evaluations.setdefault(training.signature, []).append(evaluation)
     groups: dict[Any, list[Training]] = {}
-    for training in plan.trainings.values():
+    used = [each for name, each in plan.trainings.items() if each.pretrained is None or name in evaluations]
+    for training in used:
         key = (training.data, training.network, _without_indifferent(training.config))
         groups.setdefault(key, []).append(training)
     found: dict[str, Probe] = {}
@@ -85,6 +86,9 @@ def probes_by_training(plan: Plan, device: str) -> dict[str, Probe]:
         drawn = [evaluation for training in trainings for evaluation in evaluations.get(training.signature, ())]
         probe = _probe(data, network, config, drawn, plan.sweep.resources, device)
         found |= dict.fromkeys((training.signature for training in trainings), probe)
+    for training in used:
+        for start in training.depends_on:  # from which nothing may be drawn
+            found.setdefault(start.signature, found[training.signature])
     return found
 
 

@@ -304,6 +304,7 @@ def _path_of(cell: Cell, field: str) -> str | None:
     paths = {
         "data.path": cell.data.path,
         "model.from": cell.model.source,
+        "training.from": cell.start,
         "sampling.guide": guide.source if guide is not None else None,
         "evaluation.statistics": cell.evaluation.statistics,
     }

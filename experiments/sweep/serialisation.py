@@ -105,7 +105,7 @@ def _statistics(plan: Plan) -> dict[str, str | None]:
 
 def _pretrained(plan: Plan) -> list[Content]:
     """The trained networks that cells name: on another machine their files may be absent."""
-    trainings = (training for planned in plan.cells for training in planned.evaluation.depends_on)
+    trainings = (training for planned in plan.cells for training in planned.evaluation.trainings)
     found = dict.fromkeys(each.pretrained for each in trainings if each.pretrained is not None)
     return [asdict(pretrained) for pretrained in found]
 

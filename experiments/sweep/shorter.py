@@ -84,7 +84,7 @@ def _passed(
 def _signature_at(training: Training, kimg: float) -> str:
     """Return the signature of the training of another length that is otherwise the same, in canonical form."""
     config = _canonical_at(training.config, training.network, kimg)
-    return training_of(training.seed, training.data, training.network, config).signature
+    return training_of(training.seed, training.data, training.network, config, training.start).signature
 
 
 @lru_cache(maxsize=4096)

@@ -146,8 +146,18 @@ class Cell:
 
     def _has_field(self, section: str, name: str) -> bool:
         if section == "model":
-            return self.model.has(name)
+            return self.model.has(name) and (self.start is None or name == "dropout" or self.describes_network)
         return section != "training" or self.model.source is None
+
+    @property
+    def start(self) -> str | None:
+        """The path of the trained network that its training begins with; None where it has none, or is none."""
+        return self.training.source if self.model.source is None else None
+
+    @property
+    def describes_network(self) -> bool:
+        """Whether any field of `model` besides dropout has another value than its default."""
+        return self.model != ModelConfig(dropout=self.model.dropout)
 
     def fields(self) -> dict[str, Any]:
         """Return every field by its dotted name, and the seed; together they are the cell."""
@@ -167,7 +177,7 @@ class Cell:
         found: dict[str, Any] = {}
         for section in SECTIONS:
             found |= (of_section or section_parameters)(section, getattr(self, section))
-        if self.model.architecture != "study" or self.model.source is not None:
+        if self.model.architecture != "study" or self.model.source is not None or self.training.source is not None:
             found |= {name: None for name in found if not self._has_field(*split_axis(name)[:2])}
         return {**found, "seed": self.seed}
 

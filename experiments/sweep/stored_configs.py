@@ -105,7 +105,7 @@ class StoredForms:
         """Yield the forms of a training in configurations that other trainings of the store have."""
         if training.pretrained is None:
             for config in self._configs.trainings.of(training.network, training.config):
-                yield training_of(training.seed, training.data, training.network, config)
+                yield training_of(training.seed, training.data, training.network, config, training.start)
 
     def evaluations(
         self, cell: Cell, canonical: Evaluation, pairs: Iterable[tuple[Training, Training | None]]

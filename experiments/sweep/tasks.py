@@ -178,7 +178,7 @@ class Training(HasResult):
     """A network to train. flops: the floating-point operations that it takes.
 
     pretrained: a trained network that is taken into the store in its place; nothing is trained then, and `config` is
-    the default.
+    the default. start: one with whose weights the training begins (fine-tuning).
     """
 
     signature: str
@@ -189,11 +189,30 @@ class Training(HasResult):
     flops: float
     pretrained: Pretrained | None = None
     kind: Kind = "training"
+    start: Pretrained | None = None
 
     @property
     def result_type(self) -> type[TrainingResult]:
         """The class of its result."""
         return TrainingResult
+
+    @property
+    def begins_with(self) -> Training | None:
+        """The task that takes the network into the store with whose weights it begins."""
+        return None if self.start is None else pretrained_training(self.data, self.start)
+
+    @property
+    def depends_on(self) -> tuple[Training, ...]:
+        """What must be done first."""
+        return () if self.begins_with is None else (self.begins_with,)
+
+
+@by_identity
+def pretrained_training(data: DataSource, pretrained: Pretrained) -> Training:
+    """Return the task that takes a trained network into the store; its seed is 0, as nothing is drawn at random."""
+    content = {"weights": pretrained.digest, "network": pretrained.network, "sigma_data": pretrained.sigma_data}
+    identity = signature("pretrained", data=data.signature, **content)
+    return Training(identity, 0, data, pretrained.network, TrainingConfig(), 0.0, pretrained)
 
 
 @dataclass(frozen=True)
@@ -238,8 +257,13 @@ class Evaluation(HasResult):
 
     @property
     def depends_on(self) -> tuple[Training, ...]:
-        """The trainings that must be done first."""
+        """The trainings that must be done first: its own, and that of its guide."""
         return (self.training,) if self.guide is None else (self.training, self.guide)
+
+    @property
+    def trainings(self) -> tuple[Training, ...]:
+        """These with what they depend on in turn, which comes first."""
+        return tuple(each for training in self.depends_on for each in (*training.depends_on, training))
 
     @property
     def judge(self) -> FeatureSpace:

@@ -18,7 +18,7 @@ from experiments.store.layout import CONFIG, RESULT
 from experiments.store.results import EvaluationResult, Provenance, TrainingResult
 from experiments.store.training_records import Pruning
 from experiments.sweep.code_changes import ResultCode
-from experiments.sweep.forms import guide_cell
+from experiments.sweep.forms import guide_cell, start_cell
 from experiments.sweep.plan import Plan, PlannedCell
 from experiments.sweep.tasks import DataSource, Evaluation
 from experiments.tracking.metric_names import BY_NOISE, METRIC_OF
@@ -39,6 +39,11 @@ def first_cells(plan: Plan) -> dict[str, PlannedCell]:
         guide, cell = planned.evaluation.guide, guide_cell(planned.cell)
         if guide is not None and cell is not None:
             cells.setdefault(guide.signature, dataclasses.replace(planned, cell=cell, training=guide))
+    for planned in list(cells.values()):
+        start = planned.training.begins_with
+        if start is not None:
+            of_start = dataclasses.replace(planned, cell=start_cell(planned.cell), training=start)
+            cells.setdefault(start.signature, of_start)
     return cells
 
 

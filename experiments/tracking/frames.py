@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from edm.config import NetworkConfig, Pretrained
 from experiments.store.journal import Journal
 from experiments.store.layout import JOURNAL, VALIDATION
 from experiments.store.results import EvaluationResult, TrainingResult
@@ -113,11 +114,26 @@ def _memory_notes(evaluation: Evaluation, trained: dict[str, TrainingSummary]) -
 
 
 def _pretrained_notes(evaluation: Evaluation) -> Iterator[str]:
-    """Yield a remark on each network that was not trained here."""
+    """Yield a remark on each network that was not trained here, or not from the start."""
     for who, training in zip(("pretrained", "its guide is pretrained"), evaluation.depends_on, strict=False):
-        pretrained = training.pretrained
-        if pretrained is not None:
-            yield f"{who}: the network of {Path(pretrained.path).name} (weights {pretrained.digest[:12]})"
+        if training.pretrained is not None:
+            yield f"{who}: the network of {_origin(training.pretrained)}"
+    for who, training in zip(("", "its guide was "), evaluation.depends_on, strict=False):
+        if training.start is not None:
+            began = f"the training began with the network of {_origin(training.start)}"
+            yield f"{who}fine-tuned: {began}{_new_classes(training.start.network, training.network)}"
+
+
+def _origin(pretrained: Pretrained) -> str:
+    return f"{Path(pretrained.path).name} (weights {pretrained.digest[:12]})"
+
+
+def _new_classes(before: NetworkConfig, now: NetworkConfig) -> str:
+    """What a fine-tuned network had to learn anew, where the one that it began with had other classes."""
+    if not now.num_classes or before.num_classes == now.num_classes:
+        return ""
+    known = f"had {before.num_classes} other classes" if before.num_classes else "had no classes"
+    return f", which {known}: the embedding of classes began at random"
 
 
 def _shows_in_the_network(micro_batch: int, training: Training) -> bool:

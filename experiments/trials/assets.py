@@ -25,6 +25,7 @@ from experiments.store.store import Store
 from experiments.sweep.identity import signature
 from experiments.sweep.tasks import DataSource, Training
 from experiments.trials.datasets import ensure_prepared
+from experiments.trials.extensions import require_loaded
 
 log = logging.getLogger("edm_sweep")
 
@@ -78,6 +79,7 @@ def published_signature(digest: str, dimension: int) -> str:
 def load_finished(training: Training, width: float | None, store: Store, device: torch.device) -> Denoiser:
     """Load the model of a training, or a power-function average of relative `width`; raises UserError if unfinished."""
     require_finished(training, store)
+    require_loaded(training, store)
     return load_averaged(store, training, width, device)
 
 

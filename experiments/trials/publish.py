@@ -27,7 +27,7 @@ def write_network(store: Store, evaluation: Evaluation, folder: Path) -> int:
         save_model(model, temporary)
     content = {
         "library_name": "edm-sweep",
-        "architecture": model.config.architecture,
+        "architecture": str(model.config.architecture),
         "network": asdict(model.config),
         "sigma_data": model.sigma_data,
         "sampling": asdict(evaluation.sampling),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from edm.cost import num_parameters
 from experiments.cli.views.tables import TextTable, name, numbers, values
@@ -10,10 +11,11 @@ from experiments.runner.data_costs import preparing_s
 from experiments.runner.downloads import Download
 from experiments.runner.forecast import Forecast
 from experiments.runner.schedule import Schedule
+from experiments.sweep.jobs import Task
 from experiments.sweep.plan import Plan, PlannedCell
 from experiments.sweep.preparations import Preparation, WeightsDownload
 from experiments.sweep.tasks import DataSource, Training
-from experiments.wording import count, duration, size
+from experiments.wording import count, duration, shortened_list, size
 
 MAX_ROWS = 40
 IN_STORE = "in the store"
@@ -120,11 +122,21 @@ def plan_lines(plan: Plan, schedule: Schedule, estimate: Forecast) -> Iterator[s
     if not left:
         yield "Nothing is left to do."
         return
+    yield from _start_line(plan, left)
     yield from _shorter_line(plan, schedule)
     basis = "based on measurements" if estimate.measured else "a rough guess: nothing has been measured here yet"
     yield f"{count(len(left), 'task')} left, about {duration(estimate.wall_s)} ({basis})"
     for warning in plan.warnings:
         yield f"Warning: {warning}"
+
+
+def _start_line(plan: Plan, left: Sequence[Task]) -> Iterator[str]:
+    """Yield a sentence on the trainings that begin with networks that somebody has trained."""
+    starts = [task.start for task in left if isinstance(task, Training) and task.start is not None]
+    names = dict.fromkeys(Path(start.path).name for start in starts)
+    if names:
+        verb = "begins" if len(starts) == 1 else "begin"
+        yield f"{count(len(starts), 'training')} {verb} with the weights of {shortened_list(list(names))}"
 
 
 def _shorter_line(plan: Plan, schedule: Schedule) -> Iterator[str]:

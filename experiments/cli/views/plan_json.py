@@ -95,6 +95,7 @@ def _trainings_json(plan: Plan, schedule: Schedule) -> Iterator[dict[str, Any]]:
             "signature": signature,
             "parameters": parameters_of(training.network),
             "kimg": training.config.kimg,
+            "from": training.begins_with.signature if training.begins_with else None,
             "begins_at_kimg": 0.0 if signature in schedule.present else begins_at_kimg(training, schedule),
             "done": signature in schedule.present,
         }

@@ -28,7 +28,7 @@ from torch.distributed import Store as Rendezvous  # pyright: ignore[reportPriva
 from edm.batches import TrainingSet
 from edm.networks.device import is_out_of_memory
 from edm.parallel import ALONE, ProcessLostError, Team, abandon, join_rendezvous, open_rendezvous, process_group
-from edm.train import Computing, TrainState, train
+from edm.train import Computing, train
 from experiments.environment import inherited
 from experiments.errors import UserError
 from experiments.store.layout import CONFIG, LOG
@@ -41,6 +41,7 @@ from experiments.sweep.tasks import Training
 from experiments.trials.assets import ensure_data
 from experiments.trials.context import TrialContext
 from experiments.trials.extensions import require_loaded
+from experiments.trials.training.state import first_state
 
 START_S = 300  # for all workers to be ready; from a cold disk, importing torch alone takes a minute
 EXIT_S = 10  # for a worker to exit before it is killed
@@ -228,7 +229,7 @@ def train_as_worker(spec: WorkerSpec) -> None:
     rendezvous.set(_ready_key(spec.rank), "")
     with process_group(rendezvous, Team(spec.rank, spec.size), device) as team:
         computing = Computing(**spec.computing)
-        state = TrainState(training.network, training.config, data.sigma_data, training.seed, device, computing, team)
+        state = first_state(store, training, data, device, computing, team)
         for _ in train(state, TrainingSet.of(data, device)):
             pass
 

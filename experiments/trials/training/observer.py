@@ -43,7 +43,7 @@ class TrainingObserver:
         self.intervals = due = Intervals.of(self.state.config)
         self.steps = due.snapshot | due.validate | due.grid | due.keep | due.save
         rows = torch.as_tensor(data.splits["val"][:VALIDATION_IMAGES])
-        self.images, self.labels = data.images[rows], data.labels[rows]
+        self.images, self.labels, self.sigma_data = data.images[rows], data.labels[rows], data.sigma_data
         if self.state.config.label_dropout == 1:  # no label was trained, and each would be a random input
             self.labels = torch.full_like(self.labels, self.state.denoiser.null_label)
 
@@ -91,7 +91,8 @@ class TrainingObserver:
         raise Pruned(pruning.text)
 
     def _validate(self, model: Denoiser) -> float:
-        loss = self.checkpoints.record_validation(validation_losses(model, self.images, self.labels))
+        losses = validation_losses(model, self.images, self.labels, self.sigma_data)
+        loss = self.checkpoints.record_validation(losses)
         if self.on_validated is not None:
             self.on_validated(self.state.kimg, loss)
         return loss

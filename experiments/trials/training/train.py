@@ -23,7 +23,7 @@ from experiments.store.training_records import saved_step
 from experiments.sweep.code_parts import parts_of
 from experiments.sweep.tasks import Training
 from experiments.trials.assets import ensure_data
-from experiments.trials.code import begun_with, code_now, code_of
+from experiments.trials.code import Code, begun_with, code_now, code_of, made_from
 from experiments.trials.context import Interrupted, TrialContext, device_name, write_config
 from experiments.trials.progress import PhaseReporter, ProgressReporter
 from experiments.trials.training.checkpoints import CheckpointManager
@@ -32,6 +32,7 @@ from experiments.trials.training.distributed import WorkerGroup, team_size, work
 from experiments.trials.training.micro_batch import MicroBatchLimit
 from experiments.trials.training.observer import TrainingObserver
 from experiments.trials.training.pretrained import take_in
+from experiments.trials.training.state import first_state
 
 CHECKPOINT_SHARE = 0.02  # of the time, at most, that writing checkpoints for resuming may take
 
@@ -64,10 +65,16 @@ def run_training(store: Store, training: Training, context: TrialContext) -> Non
     result = _result(training, context, observer, observer.finish())
     checkpoints = observer.checkpoints
     files = [MODEL, JOURNAL, VALIDATION, *checkpoints.permanent_files()]
-    code = {**code, **code_of(store, training.data)}
+    code = {**code, **code_of(store, training.data), **_code_of_start(store, training)}
     store.finish(training.signature, replace(result, code=code, provenance=provenance(began, training)), files)
     checkpoints.drop_checkpoints()
     log.info("the training is done after %.1f s", result.seconds)
+
+
+def _code_of_start(store: Store, training: Training) -> Code:
+    """Return the code that read the network with which a training began."""
+    start = training.begins_with
+    return {} if start is None else made_from(start=store.result(TrainingResult, start.signature))
 
 
 def _result(training: Training, context: TrialContext, observer: TrainingObserver, val_loss: float) -> TrainingResult:
@@ -113,9 +120,9 @@ def _attempt(
     computing: Computing,
 ) -> TrainingObserver:
     """Train from the newest checkpoint to the last step, alone or with workers."""
-    folder, device, config = store.folder_of(training), context.device, training.config
+    folder, device = store.folder_of(training), context.device
     with worker_group(store, training, context, computing) as group:
-        state = TrainState(training.network, config, data.sigma_data, training.seed, device, computing, group.team)
+        state = first_state(store, training, data, device, computing, group.team)
         checkpoints = CheckpointManager(folder, state)
         examples = TrainingSet.of(data, device)
         log.info(

@@ -80,6 +80,20 @@ def test_two_processes_train_what_one_does_and_a_stopped_team_goes_on(store: Sto
 
 
 @pytest.mark.slow
+def test_every_process_of_a_team_begins_with_the_trained_network(store: Store, tmp_path: Path) -> None:
+    first = small_training(tmp_path)
+    assert perform(store, first, CONTEXT).state == "done"
+    overrides = ("training.stratified=true", "training.micro_batch=16", "training.lr=5e-4", "training.kimg=0.32")
+    tuned = small_training(tmp_path, f"training.from={store.folder_of(first)}", *overrides)
+    assert tuned.begins_with is not None
+    assert perform(store, tuned.begins_with, CONTEXT).state == "done"
+    alone = copy_of(store, tmp_path / "alone")
+    assert perform(alone, tuned, CONTEXT).state == perform(store, tuned, ON_TWO).state == "done"
+    assert losses(store, tuned) == pytest.approx(losses(alone, tuned), rel=1e-5)
+    assert losses(store, tuned)[0] < losses(store, first)[0]
+
+
+@pytest.mark.slow
 def test_a_team_ends_cleanly_when_one_of_it_is_killed(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
