@@ -92,8 +92,9 @@ class ReportConfig:
         sweeps on FashionMNIST, CIFAR-10 and CelebA repeat. `edm_2022`: EDM on CIFAR-10 and ImageNet-64.
         `edm_samplers`: samplers of EDM's published CIFAR-10 network.
     equal: Compare at equal compute. `nfe`: of cells that differ in `sampling.steps` alone, show the one with the most
-        network evaluations that all others reach, or where their costs are closest. `kimg`, `training_s`, `gpu_hours`: the same for `training.kimg`; if
-        that is not an axis, the loss on the val split of each training when it had cost as much as the cheapest one.
+        network evaluations that all others reach, or where their costs are closest. `kimg`, `training_s`, `gpu_hours`:
+        the same for `training.kimg`; if that is not an axis, the loss on the val split of each training when it had
+        cost as much as the cheapest one.
     """
 
     rows: tuple[str, ...] | None = None
