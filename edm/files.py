@@ -86,6 +86,15 @@ def load_model(path: Path, device: torch.device | str = "cpu") -> Denoiser:
     return on_device(model, device).eval().requires_grad_(False)
 
 
+def network_of(path: Path) -> NetworkConfig | None:
+    """Return the network that a model file describes, without building it; None where it describes none."""
+    try:
+        fields: dict[str, Any] = json.loads(_metadata(path)["network"])
+        return NetworkConfig(**{name: _plain(value) for name, value in fields.items()})
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError):  # it may say anything
+        return None
+
+
 def _model(metadata: dict[str, str], tensors: dict[str, Tensor]) -> Denoiser:
     """Return the model that a file describes, once it is certain that the file has the weights for it."""
     fields: dict[str, Any] = json.loads(metadata["network"])

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import torch
 
-from edm.config import Pretrained
+from edm.config import Pretrained, extensions_in
 from edm.data.errors import DataError
 from edm.data.files import wrong_content
-from edm.files import MODEL, load_model
+from edm.files import MODEL, load_model, network_of
 from edm.precondition import Denoiser
 from edm.pretrained.diffusers import is_diffusers, read_diffusers
 from edm.pretrained.errors import PretrainedError
 from edm.pretrained.nvlabs import read_nvlabs
 from edm.pretrained.study import read_study
-from edm.registry import UnknownExtension
+from edm.registry import is_registered
 
 SUFFIXES = (".safetensors", ".pth", ".pkl")  # of files that are read
 KNOWN = (
@@ -73,11 +73,18 @@ def _read_own(path: Path) -> Denoiser:
     try:
         return load_model(path / MODEL if path.is_dir() else path)
     except (ValueError, TypeError, RuntimeError) as error:
-        if isinstance(error.__cause__, UnknownExtension):
-            text = str(error.__cause__).partition(";")[0]
-            raise PretrainedError(f"{path}: {text}; list its file under extensions") from None
         text = str(error).splitlines()[0]
         raise PretrainedError(text if text.startswith(str(path)) else f"{path}: holds no network: {text}") from None
+
+
+def _require_code(path: Path) -> None:
+    """Raise PretrainedError where a network is built by an extension that this process has not loaded."""
+    place = path / MODEL if path.is_dir() else path
+    network = network_of(place) if place.suffix == ".safetensors" else None
+    for extension in extensions_in(network):
+        if not is_registered(extension):
+            what = f"the code of {extension.name!r} ({extension.where})"
+            raise PretrainedError(f"{path}: needs {what}; list its file under extensions")
 
 
 def digest_of(model: Denoiser) -> str:
@@ -92,6 +99,7 @@ def digest_of(model: Denoiser) -> str:
 
 def describe(path: str) -> Pretrained:
     """Return what a plan needs to know of the network of a file; raises PretrainedError where it cannot be used."""
+    _require_code(Path(path))
     model = read_pretrained(path)
     known = not math.isnan(model.sigma_data)
     return Pretrained(path, digest_of(model), model.config, model.sigma_data if known else None)

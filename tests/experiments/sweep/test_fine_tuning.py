@@ -274,7 +274,7 @@ def test_a_network_of_ones_own_is_published_drawn_from_and_trained_on(
     file.write_text(file.read_text().replace("extensions: [own.py]", ""))
     monkeypatch.setattr(registry, "_registered", {})  # a command of its own knows no code but what its file names
     refused = invoke("plan", file, "--store", store.root)
-    assert "the code of 'own' (own.py, own) is not loaded; list its file under extensions" in refused.stderr
+    assert "needs the code of 'own' (own.py, own); list its file under extensions" in refused.stderr
 
 
 def test_status_says_why_it_cannot_begin(model: Path, store: Store, tmp_path: Path) -> None:
