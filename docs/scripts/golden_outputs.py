@@ -8,6 +8,7 @@ import json
 import platform
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from edm.precondition import Denoiser
 from edm.samplers import sample
 from edm.schedules import noise_levels
 from edm.train import TrainState, averaged_model, train
+from edm.transfer import transfer
 from edm.validation import total_loss, validation_losses
 
 CPU = torch.device("cpu")
@@ -159,6 +161,15 @@ def of_training() -> Values:
 def of_training_with(**fields: Any) -> Callable[[], Values]:
     """Return a function that yields the state of one training."""
     return lambda: iter(trained(**fields).tensors().values())
+
+
+def of_fine_tuning() -> Values:
+    """Yield the weights that networks of as many and of other classes begin with."""
+    for num_classes in (4, 2):
+        config = replace(network(attention=True), num_classes=num_classes)
+        begun = Denoiser(config, 0.5, start(config, generator(1, Stream.WEIGHTS)))
+        yield "".join(transfer(model(attention=True), begun)).encode()
+        yield from begun.state_dict().values()
 
 
 def of_power_averages() -> Values:
@@ -367,6 +378,7 @@ OUTPUTS: dict[str, Callable[[], Values]] = {
     **{f"weighting/{name}": of_training_with(weighting=name) for name in ("edm", "min_snr")},
     **{f"optimizer/{name}": of_training_with(optimizer=name) for name in ("adam", "adamw")},
     "augmentation": of_augmentation,
+    "fine-tuning": of_fine_tuning,
     "power averages": of_power_averages,
     "posthoc": of_posthoc,
     "drawing": of_drawing,
