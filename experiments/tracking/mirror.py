@@ -214,7 +214,7 @@ class Mirror:
             return
         run = self._run(training, None, self._parameters(signature, TRAINING_SECTIONS), result)
         if not self.parts[signature].has_inputs:
-            self.lineage.record_inputs(run, training)
+            self.lineage.record_inputs(run, training, self._models(training))
             self.parts[signature].has_inputs = True
         self._send_curves(run, training, folder)
         self._send_grids(run, signature, folder)
@@ -303,9 +303,9 @@ class Mirror:
         self._finish(evaluation, result, metrics, tags, (SAMPLES, DENOISING, PAIRS, LOG))
         run.result = digest
 
-    def _models(self, evaluation: Evaluation) -> list[str]:
-        """Return the logged models of the networks that an evaluation drew with, its own training's first."""
-        runs = [self.experiment.runs.get(training.signature) for training in evaluation.depends_on]
+    def _models(self, task: SweepTask) -> list[str]:
+        """Return the logged models of the networks that a task used: an evaluation, its own training's first."""
+        runs = [self.experiment.runs.get(training.signature) for training in task.depends_on]
         return [run.model for run in runs if run is not None and run.model is not None]
 
     def _evaluation_run(self, evaluation: Evaluation, result: EvaluationResult | None) -> MirroredRun:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import sqlite3
@@ -124,6 +125,29 @@ def test_parents_children_parameters_metrics_tags_and_pictures(tiny_plan: Plan, 
         assert {a.path for a in client.list_artifacts(child.info.run_id)} == {"samples.png", "denoising.png", "log.txt"}
         assert child.info.end_time - child.info.start_time == int(result.seconds * 1000)
         assert parent.data.tags["edm.package.torch"] and "edm.git_commit" in parent.data.tags
+
+
+def test_a_fine_tuned_training_has_used_the_network_it_began_with(
+    tiny_plan: Plan, filled: Store, tmp_path: Path
+) -> None:
+    model = filled.folder("trainings", next(iter(tiny_plan.trainings)))
+    text = (
+        TINY.partition("grid:")[0].replace("tiny_digits", "tuned").replace("kimg: 0.64", f"from: {model}, kimg: 0.064")
+    )
+    (tmp_path / "tuned.yaml").write_text(re.sub(r"^model:.*\n", "", text, flags=re.MULTILINE))
+    plan = plan_sweep(load_sweep(tmp_path / "tuned.yaml"))
+    assert not run_all(plan, filled).failures
+    uri = embedded_uri(filled)
+    Mirror(filled, plan, uri).update(ended=True)
+    client, runs = mlflow.MlflowClient(tracking_uri=uri), runs_of(uri, plan)
+    assert set(runs) == {*plan.trainings, *plan.evaluations}
+    (training,) = plan.trained.values()
+    assert training.begins_with is not None
+    start = runs[training.begins_with.signature]
+    (used,) = used_by(client, runs[training.signature])
+    assert [used.model_id] == [made.model_id for made in start.outputs.model_outputs]
+    assert start.data.params["model.from"] == runs[training.signature].data.params["training.from"] == str(model)
+    assert start.data.params["training.kimg"] == "None"
 
 
 def test_curves_are_the_journals_lines_against_images_seen(tiny_plan: Plan, filled: Store) -> None:
