@@ -162,7 +162,7 @@ def test_what_has_a_checkpoint_of_its_own_begins_there(filled: Path, tmp_path: P
     assert "1 training begins where a shorter one ends: 0.8 of 2.88 kimg are left to train" in planned
 
 
-def test_one_that_begins_at_the_end_of_another_sweeps_waits_for_none_of_its_own(filled: Path, tmp_path: Path) -> None:
+def test_one_that_begins_at_another_sweeps_end_waits_for_none(filled: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     shutil.copytree(filled, store)
     shutil.rmtree(store / "trainings" / names_of(filled)["kimg=0.64"])
