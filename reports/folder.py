@@ -55,12 +55,12 @@ def write_report(report: Report, folder: Path, formats: Collection[str] = FORMAT
     return folder / next(iter(contents))
 
 
-def has_results(folder: Path) -> bool:
-    """Return whether a folder has the report of a sweep of which a cell was done."""
+def num_results(folder: Path) -> int:
+    """Return how many cells were done when the report in a folder was written; 0 if there is none."""
     try:
-        return bool(pd.read_csv(folder / "results.csv", usecols=["status"])["status"].eq("done").any())
+        return int(pd.read_csv(folder / "results.csv", usecols=["status"])["status"].eq("done").sum())
     except (OSError, ValueError):  # none was written, or somebody changed it
-        return False
+        return 0
 
 
 def _has_figures(folder: Path, page: bytes) -> bool:

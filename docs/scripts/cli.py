@@ -136,7 +136,7 @@ object on standard input. `run --json` prints the same object without its first 
 | `interrupted` | whether Ctrl-C or SIGTERM ended the run |
 | `worked_s` | the sum of the seconds of all tasks |
 | `mlflow_problem` | why MLflow is not up to date, or null |
-| `report`, `cells` | the path of the report's page, and the results of every cell; absent if the run did not reach its end |
+| `report`, `cells` | the path of the report's page, which stays an earlier one if that has more results and this run added none, and the results of every cell; absent if the run did not reach its end |
 """,
     "export": """\
 A bundle that was changed, or that would write outside its folder, is refused.

@@ -29,8 +29,10 @@ class DataConfig:
         not.
     channels: 3: RGB, the default of a folder. 1: grey. Only for `folder`.
     split_seed: Seed for splitting a folder that lacks a sub-folder `train`, `val` or `test`. Only for `folder`.
-    image_column: The column that has the images, where parquet files have several of images. Only for `folder`.
-    label_column: The column that has the labels, where this cannot be found in parquet files; `none`: no labels. Only
+    image_column: The column that has the images, where parquet files have several of images, or their names, where a
+        table of labels does not have these in `file_name` or its first column. Only for `folder`.
+    label_column: The column of a table beside the images (`labels.csv`, `labels.tsv`, `metadata.csv` or
+        `metadata.jsonl`) that has their labels; or of parquet files, where it cannot be found. `none`: no labels. Only
         for `folder`.
     """
 

@@ -30,7 +30,7 @@ from edm.data.listing import (
     list_files,
     remedy_without_images,
 )
-from edm.data.parquet_columns import FOUND, IMAGE_KEY, LABEL_KEY, Choice
+from edm.data.parquet_columns import FOUND, LABEL_KEY, NO_LABELS, Choice
 from edm.data.parquet_files import ParquetFiles
 from edm.data.parquet_folder import is_parquet, read_parquet_folder
 from edm.data.parquet_shards import ParquetImages
@@ -58,8 +58,9 @@ class ImageFolder:
     has_splits: whether it begins with a split. carved: splits that have no folder, so that they are cut from train.
     classes: names of the classes, sorted; empty where there are fewer than two. labels: number of the class of every
     image; 0 for all where there are no classes. relabelled: whether the labels differ from what the paths say, because
-    they come from dataset.json or parquet files. left_out: files that are not read. absent: images that dataset.json
-    names and that are not there. parquet: the images in parquet files. remarks: what else a person should know.
+    they come from dataset.json, a table of labels or parquet files. left_out: files that are not read. absent: images
+    that dataset.json names and that are not there. parquet: the images in parquet files. remarks: what else a person
+    should know.
     """
 
     root: Path
@@ -108,8 +109,8 @@ def carve(keys: Iterable[bytes], sizes: dict[Split, int]) -> dict[Split, list[in
 def open_folder(path: str, on_progress: OnProgress = ignore_progress, choice: Choice = FOUND) -> ImageFolder:
     """Return the images of a folder, read once per process; a relative path starts at the current directory.
 
-    choice: columns of parquet files. Raises DataError if the folder is absent, holds too few images, or has a layout
-    that can be read in two ways.
+    choice: columns of parquet files, or of a table of labels. Raises DataError if the folder is absent, holds too few
+    images, or has a layout that can be read in two ways.
     """
     root = Path(path).expanduser().absolute()
     if (root, choice) not in _opened:
@@ -251,17 +252,20 @@ def _read(root: Path, on_progress: OnProgress, choice: Choice) -> ImageFolder:
     """Return the images of a folder or a file, by what it holds."""
     if root.is_file() and is_parquet(root):
         return _of_parquet(root, [root.name], (), choice, on_progress)
-    listing = list_files(root, on_progress)
+    listing = list_files(root, on_progress, with_tables=choice.label not in (None, NO_LABELS))
     if listing.parquet and root.is_dir() and len(listing.images) < len(SPLITS) * MIN_OF_SPLIT:
         left_out = [kind for kind in listing.left_out if kind.suffix != PARQUET]
-        return _of_parquet(root, listing.parquet, (*left_out, *by_suffix(listing.images)), choice, on_progress)
+        return _of_parquet(
+            root, listing.parquet, (*left_out, *by_suffix((*listing.images, *listing.tables))), choice, on_progress
+        )
     if not listing.images:
         others = f", but {describe(listing.left_out)}" if listing.left_out else ""
         remedy = remedy_without_images(listing.left_out)
         raise DataError(f"{root}: holds no images ({', '.join(SUFFIXES)}){others}; {remedy}")
-    if choice != FOUND:
-        raise DataError(f"{root}: holds image files, which have no columns; remove {IMAGE_KEY} and {LABEL_KEY}")
-    return _labelled(root, listing, _has_splits(root, listing.images))
+    has_splits = _has_splits(root, listing.images)
+    if choice == FOUND:
+        return _labelled(root, listing, has_splits)
+    return _relabelled(root, listing, has_splits, choice)
 
 
 def _of_parquet(
@@ -276,17 +280,40 @@ def _of_parquet(
 def _labelled(root: Path, listing: Listing, has_splits: bool) -> ImageFolder:
     """Return the folder with the labels of its dataset.json, or else those of its class folders."""
     given = _given_labels(root, listing)
+    remarks = _of_tables(root, listing.tables)
     carved = _absent_splits(listing.images) if has_splits else CARVED
     shape = root, listing.prefix, listing.images, has_splits, carved
     if given is None:
         classes = _classes(root, listing.images, has_splits)
         labels = _labels_by_folder(listing.images, has_splits, classes)
-        return ImageFolder(*shape, classes, labels, False, listing.left_out)
+        return ImageFolder(*shape, classes, labels, False, listing.left_out, remarks=remarks)
     numbers = max(given.numbers) + 1
     classes = _numbers(numbers) if numbers > 1 else ()
     labels = given.numbers if classes else (0,) * len(given.numbers)
     differ = labels != _labels_by_folder(listing.images, has_splits, None)
-    return ImageFolder(*shape, classes, labels, differ, listing.left_out, given.absent)
+    return ImageFolder(*shape, classes, labels, differ, listing.left_out, given.absent, remarks=remarks)
+
+
+def _of_tables(root: Path, tables: Sequence[str]) -> tuple[str, ...]:
+    """Return a remark on tables that are not read, as nobody has asked for their labels."""
+    if not tables:
+        return ()
+    are, in_it = ("is", "it has") if len(tables) == 1 else ("are", "they have")
+    remedy = f"name their column, as in data: {{{LABEL_KEY}: label}}; {LABEL_KEY}: {NO_LABELS} ends this remark"
+    return (f"{root}: {listed(tables)} {are} not read; if {in_it} the labels, {remedy}",)
+
+
+def _relabelled(root: Path, listing: Listing, has_splits: bool, choice: Choice) -> ImageFolder:
+    """Return the folder with the labels of the column that a person has named, or without labels."""
+    from edm.data.label_tables import labels_of_column  # which few need
+
+    classes, labels = labels_of_column(root, listing, choice)
+    by_folder = tuple(sorted({_class_of(path, has_splits) for path in listing.images}))
+    named = classes not in (by_folder, _numbers(len(classes)))
+    differ = named or labels != _labels_by_folder(listing.images, has_splits, None)
+    carved = _absent_splits(listing.images) if has_splits else CARVED
+    shape = root, listing.prefix, listing.images, has_splits, carved
+    return ImageFolder(*shape, classes, labels, differ, listing.left_out)
 
 
 def _given_labels(root: Path, listing: Listing) -> GivenLabels | None:

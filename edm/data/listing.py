@@ -19,6 +19,7 @@ from edm.data.progress import OnProgress, ignore_progress
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # as torchvision's ImageFolder
 LABELS_FILE = "dataset.json"  # of the layout that NVlabs' dataset_tool writes
+LABEL_TABLES = ("labels.csv", "labels.tsv", "metadata.csv", "metadata.jsonl")  # the last two are Hugging Face's
 PARQUET = ".parquet"
 ZIP_MAGIC = b"PK\x03\x04"
 # for files that hold images in a way in which they are not read
@@ -50,19 +51,23 @@ class Listing:
     """The files of a folder or a zip archive; names are relative, with slashes, and sorted.
 
     prefix: the folder that holds everything in an archive, which no name has; empty for a folder. images: all images.
-    label_files: those called dataset.json at the top or in a split. left_out: all others, by kind; hidden ones are not
-    counted. parquet: those of them that are parquet files.
+    label_files: those called dataset.json at the top or in a split. tables: those there that may be tables of labels.
+    left_out: all others, by kind; hidden ones are not counted. parquet: those of them that are parquet files.
     """
 
     prefix: str
     images: tuple[str, ...]
     label_files: tuple[str, ...]
+    tables: tuple[str, ...]
     left_out: tuple[LeftOut, ...]
     parquet: tuple[str, ...] = ()
 
 
-def list_files(root: Path, on_progress: OnProgress = ignore_progress) -> Listing:
-    """List a folder or a zip archive; raises DataError where it is neither, or an image in it is no regular file."""
+def list_files(root: Path, on_progress: OnProgress = ignore_progress, with_tables: bool = False) -> Listing:
+    """List a folder or a zip archive; raises DataError where it is neither, or an image in it is no regular file.
+
+    with_tables: whether tables of labels are read, so that they count among what the folder in an archive holds.
+    """
     if root.is_dir():
         regular = map(caught(partial(_require_regular, root)), _counted(_walk(root), on_progress))
         return _sorted_out("", require_all(regular))
@@ -70,7 +75,7 @@ def list_files(root: Path, on_progress: OnProgress = ignore_progress) -> Listing
         raise DataError(f"{root}: no such folder; {_resembling(root) or 'give a folder or a zip archive of images'}")
     if not root.is_file():
         raise DataError(f"{root}: is {kind_of(root.stat().st_mode)}; give a folder or a zip archive of images")
-    return _list_archive(root)
+    return _list_archive(root, with_tables)
 
 
 def _resembling(root: Path) -> str | None:
@@ -110,16 +115,20 @@ def describe(left_out: Iterable[LeftOut]) -> str:
 def _sorted_out(prefix: str, names: Iterable[str]) -> Listing:
     images: list[str] = []
     label_files: list[str] = []
+    tables: list[str] = []
     others: list[str] = []
     for name in names:
         if is_image(name):
             images.append(name)
-        elif _holds_labels(name):
+        elif _lies_as(name, (LABELS_FILE,)):
             label_files.append(name)
+        elif _lies_as(name, LABEL_TABLES):
+            tables.append(name)
         else:
             others.append(name)
     parquet = tuple(sorted(name for name in others if name.lower().endswith(PARQUET)))
-    return Listing(prefix, tuple(sorted(images)), tuple(sorted(label_files)), by_suffix(others), parquet)
+    of_labels = tuple(sorted(label_files)), tuple(sorted(tables))
+    return Listing(prefix, tuple(sorted(images)), *of_labels, by_suffix(others), parquet)
 
 
 def by_suffix(names: Iterable[str]) -> tuple[LeftOut, ...]:
@@ -130,9 +139,10 @@ def by_suffix(names: Iterable[str]) -> tuple[LeftOut, ...]:
     return tuple(LeftOut(suffix, len(found), min(found)) for suffix, found in kinds.items())
 
 
-def _holds_labels(name: str) -> bool:
+def _lies_as(name: str, files: tuple[str, ...]) -> bool:
+    """Return whether a file has one of these names and lies at the top or in a split."""
     folder, _, last = name.rpartition("/")
-    return last == LABELS_FILE and folder in ("", *SPLITS)
+    return last in files and folder in ("", *SPLITS)
 
 
 # folders ------------------------------------------------------------------------------------------
@@ -187,13 +197,14 @@ def _require_regular(root: Path, name: str) -> str:
 # archives -----------------------------------------------------------------------------------------
 
 
-def _list_archive(root: Path) -> Listing:
+def _list_archive(root: Path, with_tables: bool) -> Listing:
     if not is_zip(root):
         raise DataError(f"{root}: {_why_no_zip(root)}")
     archive = ZipFiles(root)
     archive.close()
     names = list(dict.fromkeys(name for name in archive.names if not _is_hidden(name)))
-    prefix = _shared_folder([name for name in names if is_image(name) or name.endswith(LABELS_FILE)])
+    read = (LABELS_FILE, *(LABEL_TABLES if with_tables else ()))
+    prefix = _shared_folder([name for name in names if is_image(name) or name.endswith(read)])
     return _sorted_out(prefix, (name.removeprefix(prefix) for name in names if name.startswith(prefix)))
 
 

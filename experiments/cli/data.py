@@ -30,11 +30,15 @@ From = Annotated[
     ),
 ]
 ImageColumn = Annotated[
-    str | None, typer.Option(help="For parquet files with several columns of images: which one to read.")
+    str | None,
+    typer.Option(help="For parquet files with several columns of images, or a table of labels: the images' column."),
 ]
 LabelColumn = Annotated[
     str | None,
-    typer.Option(help="For parquet files: the column of the labels, if it is not found; none for no labels."),
+    typer.Option(
+        help="The column of labels in a table beside the images, such as labels.csv; or in parquet files, if it is "
+        "not found; none for no labels."
+    ),
 ]
 
 

@@ -129,10 +129,10 @@ def _own_folder(made: Report, store: Store, sources: Sequence[Source]) -> Path:
     Raises UserError where one without a result would replace one that has some, as after images have changed.
     """
     from experiments.inspection.changed_data import changed_images
-    from reports.folder import has_results
+    from reports.folder import num_results
 
     folder = _report_folder(store, sources)
-    if made.frame["status"].eq("missing").all() and has_results(folder):
+    if made.frame["status"].eq("missing").all() and num_results(folder):
         changed = [remark for source in sources for remark in changed_images(source.plan, source.store)]
         why = "; ".join(changed or ["no cell has a result yet"])
         last = f", or '{command_here('report', sources[0].name)}' for the report of the last run" if changed else ""

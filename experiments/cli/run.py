@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from experiments.runner.options import Options
     from experiments.runner.schedule import Schedule
     from experiments.store.store import Store
-    from experiments.sweep.plan import Plan
     from reports.report import Report
 
 DryRun = Annotated[
@@ -113,7 +112,7 @@ def run(
     console = console_for(as_json)
     _check_budget(budget, options, show_plan(schedule, place, console, sweep, as_json and dry_run, again), console)
     if not dry_run:
-        report = _FinalReport(schedule.asked, place, tracking_uri, with_provenance)
+        report = _FinalReport(schedule, place, tracking_uri, with_provenance)
         _fill(schedule, report, options, hooks, console, as_json)
 
 
@@ -151,26 +150,46 @@ def _fill(
         outcome |= {"report": str(report.page), "cells": cells_json(report.made)}
     if as_json:
         print_json(outcome)
-    show_summary(summary, report.page, store, tracking_uri, console)
+    show_summary(summary, report.page, report.kept, store, tracking_uri, console)
     raise typer.Exit(FAILED if summary.is_incomplete else DONE)
 
 
 class _FinalReport:
     """The report that a run ends with. made, page: it and its page, once it is written.
 
-    with_provenance: with host names, absolute paths and links to a server on another machine.
+    kept: why the page is still that of an earlier report. with_provenance: with host names, absolute paths and links to
+    a server on another machine.
     """
 
     made: Report
     page: Path
+    kept = ""
 
-    def __init__(self, plan: Plan, store: Store, tracking_uri: str | None, with_provenance: bool) -> None:
-        self.plan, self.store, self.tracking_uri = plan, store, tracking_uri
+    def __init__(self, schedule: Schedule, store: Store, tracking_uri: str | None, with_provenance: bool) -> None:
+        self.schedule, self.store, self.tracking_uri = schedule, store, tracking_uri
         self.options = ReportOptions(with_provenance=with_provenance)
 
     def write(self, links: dict[str, str]) -> None:
-        """Make the report and write it into the store; raises UserError. links: of tasks in MLflow, by signature."""
-        name = self.plan.sweep.name
-        source = Source(self.plan, self.store, name, run_links=links if self.tracking_uri else None)
+        """Make the report and write it into the store; raises UserError. links: of tasks in MLflow, by signature.
+
+        An earlier report with more results stays where this run has added none, as after all its tasks have failed.
+        """
+        from reports.folder import PAGE
+
+        plan = self.schedule.asked
+        source = Source(plan, self.store, plan.sweep.name, run_links=links if self.tracking_uri else None)
         self.made = report_of([source], self.options)
-        self.page = write_page(self.made, self.store.report_folder(name), figures=True)
+        folder = self.store.report_folder(plan.sweep.name)
+        self.kept = self._why_kept(folder)
+        self.page = folder / PAGE if self.kept else write_page(self.made, folder, figures=True)
+
+    def _why_kept(self, folder: Path) -> str:
+        """Return why the report that a folder has is better than this one, "" if it is not."""
+        from experiments.sweep.tasks import Evaluation
+        from reports.folder import num_results
+
+        is_done = self.made.frame["status"].eq("done")
+        added = {task.signature for task in self.schedule.of("done") if isinstance(task, Evaluation)}
+        if is_done.all() or added - self.schedule.present or (before := num_results(folder)) <= is_done.sum():
+            return ""
+        return f"with {before:,} earlier results: this run added none to the {is_done.sum():,} that the sweep has now"

@@ -20,7 +20,7 @@ from experiments.store.sweep_records import SWEEP_FILES, named_tasks, recorded_s
 from experiments.sweep.code_changes import acceptances, change_of, differs, made_by
 from experiments.sweep.forms import guide_cell, start_cell
 from experiments.sweep.jobs import Task
-from experiments.sweep.kept_states import beginning
+from experiments.sweep.kept_states import beginning, step_reached
 from experiments.sweep.metrics import plain_score
 from experiments.sweep.plan import Plan
 from experiments.sweep.preparations import Preparation, preparations_of
@@ -219,9 +219,10 @@ def _continued(resolved: ResolvedTask, store: Store) -> str:
 def _beginning(resolved: ResolvedTask, store: Store) -> str:
     """At the end of which shorter training one will begin."""
     task, plan = resolved.task, resolved.plan
-    if plan is None or not isinstance(task, Training):
+    if plan is None or not isinstance(task, Training) or step_reached(task.signature, store) is not None:
         return ""
-    first = beginning(plan.shorter.get(task.signature, ()), plan.trainings, store)
+    left = [signature for signature in plan.trainings if not store.has_result(TrainingResult.kind, signature)]
+    first = beginning(plan.shorter.get(task.signature, ()), left, store)
     if first is None:
         return ""
     name = plan.names.get(first.signature, first.signature)

@@ -126,22 +126,33 @@ class _TextTail:
 
 
 class _LossTail:
-    """Reads a training's curves on from where they ended: every loss on the val split, and the loss now and then."""
+    """Reads a training's curves on from where they ended: every loss on the val split, and the loss now and then.
+
+    A training that is resumed writes its curves anew, up to its checkpoint, and takes the steps since then again; one
+    that begins at the end of a shorter one has that one's curves. Each line is reported once all the same.
+    """
 
     def __init__(self, log: Log, period_s: float) -> None:
         self.log, self.period_s = log, period_s
         self.journal, self.validation = (CurveTail(log.path.parent / name) for name in (JOURNAL, VALIDATION))
+        self.known: set[str] = set()
         for tail in (self.journal, self.validation):
-            tail.fresh()  # what is there already
-        self.latest: dict[str, Any] | None = None
+            self._fresh(tail)  # what is there already
+        self.latest: str | None = None
         self.reported = -math.inf
 
     def new_lines(self, ending: bool) -> list[str]:
         """Return what to report now. ending: whether this is the last call, in which nothing is held back."""
-        self.latest = next(reversed(self.journal.fresh()), self.latest)
-        points = self.validation.fresh()
+        self.latest = next(reversed(self._fresh(self.journal)), self.latest)
+        lines = self._fresh(self.validation)
         now = time.monotonic()
-        if self.latest is not None and (ending or points or now - self.reported >= self.period_s):
-            points = [self.latest, *points]
+        if self.latest is not None and (ending or lines or now - self.reported >= self.period_s):
+            lines = [self.latest, *lines]
             self.latest, self.reported = None, now
-        return [self.log.loss_line(point) for point in points]
+        return lines
+
+    def _fresh(self, tail: CurveTail) -> list[str]:
+        """Return the lines of a curve that were not there before, in words."""
+        fresh = [line for line in map(self.log.loss_line, tail.fresh()) if line not in self.known]
+        self.known.update(fresh)
+        return fresh

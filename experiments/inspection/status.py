@@ -11,7 +11,6 @@ from typing import Literal
 
 from experiments.inspection.changed_data import note_of_change
 from experiments.runner.data_costs import data_tasks
-from experiments.runner.durations import DurationModel
 from experiments.runner.forecast import Forecast, forecast
 from experiments.runner.stored import is_downloaded
 from experiments.store import leases
@@ -184,8 +183,7 @@ class StatusReader:
         left |= data_tasks(self.plan, self.store) if left else {}
         key = frozenset(left)
         if key not in self._estimates:
-            speeds = DurationModel(self.store, self.plan)
-            self._estimates = {key: forecast(self.plan, left.values(), self.store, speeds)}
+            self._estimates = {key: forecast(self.plan, left.values(), self.store)}
         return self._estimates[key] if left else None
 
 

@@ -8,7 +8,6 @@ import gc
 import logging
 import os
 import secrets
-import shlex
 import signal
 import socket
 import sys
@@ -33,7 +32,13 @@ from experiments.errors import UserError, one_line
 from experiments.loopback import LOOPBACK
 from experiments.names import PACKAGES
 from experiments.runner import ray_private
-from experiments.runner.nodes import nodes_with_other_code, require_same_code, require_shared_store
+from experiments.runner.nodes import (
+    nodes_with_other_code,
+    quoted_python,
+    quoted_python_of_nodes,
+    require_same_code,
+    require_shared_store,
+)
 from experiments.runner.scratch import scratch_folder
 from experiments.store.store import Store
 
@@ -142,7 +147,7 @@ def _start_here(scratch: Path) -> None:
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     options = QUIET | {"include_dashboard": False, "_temp_dir": str(scratch)}
     options |= {"_node_ip_address": LOOPBACK, "_system_config": PATIENT, "num_cpus": available_cores()}
-    options |= {"runtime_env": _quoted_python()}
+    options |= {"runtime_env": quoted_python(sys.executable)}
     for tries_left in reversed(range(START_TRIES)):
         try:
             with ray_private.own_process_group(), ray_private.on_loopback(), ray_private.without_helpers():
@@ -156,12 +161,6 @@ def _start_here(scratch: Path) -> None:
                     f"Ray did not start on this machine ({one_line(error)}); see what 'edm-sweep doctor' finds, "
                     "and try again when the machine is less busy"
                 ) from None
-
-
-def _quoted_python() -> dict[str, str] | None:
-    """Return what lets workers start where the path of Python has a space: Ray hands it to a shell as it is."""
-    quoted = shlex.quote(sys.executable)
-    return {"py_executable": quoted} if quoted != sys.executable else None
 
 
 def _end_processes_of(folder: Path) -> None:
@@ -256,10 +255,15 @@ def _refuse(address: str, error: Exception) -> NoReturn:
 
 
 def _prepare_nodes(store: Store, address: str) -> None:
-    """See that all nodes have this very code, and that the store is one and the same folder everywhere."""
-    if nodes_with_other_code():
-        _disconnect()
+    """See that all nodes can start workers, have this very code, and see the store as one and the same folder."""
+    needed: dict[str, Any] = {**quoted_python_of_nodes(address)}
+    has_other_code = bool(nodes_with_other_code())
+    if has_other_code:
         home = Path(__file__).parents[2]
-        _connect(address, {"py_modules": [str(home / package) for package in PACKAGES]})
+        needed["py_modules"] = [str(home / package) for package in PACKAGES]
+    if needed:
+        _disconnect()
+        _connect(address, needed)
+    if has_other_code:
         require_same_code(address)
     require_shared_store(store, address)

@@ -89,13 +89,13 @@ class DurationModel:
 
     Its sources, best first: results of the same network on the same kind of device, the network's probe, the median
     over other results of the same kind of task, a guess. Tasks that finish correct all of these (`learn`), in a run
-    from another thread than the one that asks: what grows is copied before it is looked through. asked: the trainings
-    that will be done, by default all of the plan.
+    from another thread than the one that asks: what grows is copied before it is looked through. left: the trainings
+    that will be done, or done again, by default all of the plan.
     """
 
-    def __init__(self, store: Store, plan: Plan, asked: Container[str] | None = None) -> None:
+    def __init__(self, store: Store, plan: Plan, left: Container[str] | None = None) -> None:
         self.store, self._plan = store, plan
-        self._asked = plan.trainings if asked is None else asked
+        self._left = plan.trainings if left is None else left
         self.device = hardware.device_of(plan.sweep.resources.gpus)
         self.num_gpus = gpus_of_training(plan.sweep.resources.gpus)
         self._probes = probes_by_training(plan, self.device)
@@ -142,7 +142,7 @@ class DurationModel:
         return self._saved[task.signature]
 
     def _first_step(self, training: Training) -> int:
-        first = beginning(self._plan.shorter.get(training.signature, ()), self._asked, self.store)
+        first = beginning(self._plan.shorter.get(training.signature, ()), self._left, self.store)
         return first.steps if first is not None else 0
 
     def range(self, task: Task) -> tuple[float, float]:

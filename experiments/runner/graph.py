@@ -18,8 +18,8 @@ class TaskGraph:
     """The tasks of a plan by signature.
 
     They are data sets, probes, other preparations, trainings, what is prepared from these, and evaluations, in this
-    order. preparations, data: those to include, by signature. shorter: by signature, the trainings that others wait for
-    without depending on them: they begin at the ends of these.
+    order. preparations, data: those to include, by signature. shorter: by signature, the training that another one
+    waits for without depending on it: it begins at the end of this.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class TaskGraph:
         probes: Probes,
         preparations: Mapping[str, Preparation],
         data: Mapping[str, DataSource] = MappingProxyType({}),
-        shorter: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+        shorter: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         of_trainings = {name: task for name, task in preparations.items() if isinstance(task, ExactSolution)}
         self.tasks: dict[str, Task] = {
@@ -54,7 +54,8 @@ class TaskGraph:
         if data:
             self._add_data(data)
         self.dependents = _reversed(self._dependencies)
-        self._shorter, self.longer = shorter, _reversed(shorter)
+        self.shorter = shorter
+        self.longer = _reversed({signature: (other,) for signature, other in shorter.items()})
 
     def _add_data(self, data: Mapping[str, DataSource]) -> None:
         """Let tasks depend on the data sets that they read."""
@@ -71,10 +72,6 @@ class TaskGraph:
     def dependencies(self, signature: str) -> tuple[str, ...]:
         """Return the signatures of the tasks that a task depends on directly."""
         return self._dependencies.get(signature, ())
-
-    def shorter(self, signature: str) -> tuple[str, ...]:
-        """Return the signatures of the trainings that another one waits for without depending on them."""
-        return self._shorter.get(signature, ())
 
     def all_dependents(self, signature: str) -> Iterator[str]:
         """Yield the signatures of the tasks that depend on a task, directly or not."""

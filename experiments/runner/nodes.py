@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shlex
 import shutil
 import time
 from collections.abc import Callable
@@ -20,6 +21,39 @@ from experiments.names import PACKAGES
 from experiments.store.store import Store
 
 JOINING_S, JOINING_PAUSE_S = 30.0, 0.3  # how long a node that is listed may take to accept work; between tries
+
+
+def quoted_python_of_nodes(address: str) -> dict[str, str]:
+    """Do as `quoted_python` for the path of Python on all nodes.
+
+    Raises UserError where it needs quotes on some nodes and others have another path.
+    """
+
+    def executable() -> str:
+        import sys
+
+        return sys.executable
+
+    found = _on_all_nodes(executable)
+    odd = {node: path for node, path in found.items() if quoted_python(path)}
+    if not odd:
+        return {}
+    if len(set(found.values())) > 1:
+        listed = ", ".join(f"{node} ({path})" for node, path in odd.items())
+        raise UserError(
+            f"--address {address}: Ray starts no workers where the path of Python has a space, or another character "
+            f"that means something to a shell: node {listed}; give Python the same path on all nodes, or one without"
+        )
+    return quoted_python(next(iter(odd.values())))
+
+
+def quoted_python(path: str) -> dict[str, str]:
+    """Return the part of a runtime environment that quotes the path of Python, {} where it needs no quotes.
+
+    Ray hands that path to a shell as it is.
+    """
+    quoted = shlex.quote(path)
+    return {} if quoted == path else {"py_executable": quoted}
 
 
 def nodes_with_other_code() -> list[str]:

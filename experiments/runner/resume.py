@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from experiments.errors import UserError
 from experiments.runner.costs import Costs
 from experiments.runner.data_costs import data_tasks
@@ -17,11 +19,10 @@ from experiments.store.training_records import Pruning
 from experiments.sweep.checks import require_even_batches
 from experiments.sweep.code_changes import changes_of
 from experiments.sweep.jobs import Outcome, Task
-from experiments.sweep.kept_states import step_reached
+from experiments.sweep.kept_states import beginning, step_reached
 from experiments.sweep.names import matching, meant_cell
 from experiments.sweep.plan import Plan, plan_of_cells
 from experiments.sweep.preparations import WeightsDownload
-from experiments.sweep.shorter import longest_planned
 
 
 def open_schedule(plan: Plan, store: Store, options: Options = Options(), costs: Costs | None = None) -> Schedule:
@@ -37,18 +38,21 @@ def open_schedule(plan: Plan, store: Store, options: Options = Options(), costs:
     changes = changes_of(plan, store, results)
     present = frozenset(results.keys() - (with_dependents(plan, changes) if options.recompute else set()))
     present |= {task.signature for task in downloads if is_downloaded(task)}
+    left = asked.trainings.keys() - present
+    begins = _begins_after(plan, left, store)
     schedule = Schedule(
         plan,
         present,
-        costs or DurationModel(store, plan, asked.trainings),
+        costs or DurationModel(store, plan, left),
         probes_left(plan, store) if plan.sweep.resources.gpus == "auto" else {},
         options.retries,
         redo=_trained_again(plan, asked, present, store, options),
         asked=asked,
         preparations=plan.preparations,
         data=data_tasks(plan, store),
-        shorter={signature: _waits_for(signature, asked, store) for signature in plan.shorter},
+        shorter={signature: other for signature, other in begins.items() if other in left},
     )
+    schedule.continuing = begins.keys()
     in_question = {task.signature for task in asked.tasks}
     schedule.changes = {signature: change for signature, change in changes.items() if signature in in_question}
     schedule.notices += map(damage_notice, store.damages_since(known_damage)[0])
@@ -59,10 +63,14 @@ def open_schedule(plan: Plan, store: Store, options: Options = Options(), costs:
     return schedule
 
 
-def _waits_for(signature: str, asked: Plan, store: Store) -> tuple[str, ...]:
-    """Return the training at whose end one begins, if that is asked for, too; nothing for one that has begun."""
-    other = longest_planned(asked.shorter[signature], asked.trainings)
-    return (other,) if other is not None and step_reached(signature, store) is None else ()
+def _begins_after(plan: Plan, left: Collection[str], store: Store) -> dict[str, str]:
+    """Return after which shorter training each one begins, by signature; without those that have begun already.
+
+    left: the trainings to do.
+    """
+    new = [signature for signature in plan.shorter if signature in left and step_reached(signature, store) is None]
+    first = {signature: beginning(plan.shorter[signature], left, store) for signature in new}
+    return {signature: other.signature for signature, other in first.items() if other is not None}
 
 
 def _trained_again(plan: Plan, asked: Plan, present: frozenset[str], store: Store, options: Options) -> frozenset[str]:

@@ -28,15 +28,16 @@ class Schedule:
     """Probes and preparations, then trainings, longest first; an evaluation as soon as what it depends on is done.
 
     present: signatures of tasks that the store already holds. probes: networks to measure first. preparations: what
-    evaluations share, by signature. data: data sets to prepare, by signature. shorter: by signature, the trainings that
-    others wait for, however they end, to begin at their ends. retries: how often a task that failed is
-    tried again. redo: tasks to do even if nothing depends on them. asked: the plan of the cells that this run is asked
-    for, by default of all. It leaves out the other evaluations, and what only they depend on.
+    evaluations share, by signature. data: data sets to prepare, by signature. shorter: by signature, the training that
+    another one waits for, however it ends, to begin at its end. retries: how often a task that failed is tried again.
+    redo: tasks to do even if nothing depends on them. asked: the plan of the cells that this run is asked for, by
+    default of all. It leaves out the other evaluations, and what only they depend on.
 
     failures: of what failed, or is tried again. reasons: why a task was pruned, withheld or left to another run.
     notices: sentences for people, each to be said once. abandoned: whether the run was given up because Ray died.
-    changes: results that other code than today's has made. paused: why nothing is started for now. slots: how many
-    trials run side by side. starting: set by the executor; returns the tasks whose worker is starting.
+    changes: results that other code than today's has made. continuing: trainings that begin at the ends of shorter
+    ones, of this run or done before. paused: why nothing is started for now. slots: how many trials run side by side.
+    starting: set by the executor; returns the tasks whose worker is starting.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class Schedule:
         asked: Plan | None = None,
         preparations: Mapping[str, Preparation] = MappingProxyType({}),
         data: Mapping[str, DataSource] = MappingProxyType({}),
-        shorter: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+        shorter: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.plan, self.present, self.costs = plan, present, costs or Operations()
         self.asked = asked or plan
@@ -64,6 +65,7 @@ class Schedule:
         self.reasons: dict[str, str] = {}
         self.notices: list[str] = []
         self.changes: Mapping[str, CodeChange] = {}
+        self.continuing: Collection[str] = ()
         self.stopping = self.abandoned = False
         self.paused: str | None = None
         self.slots = 1
@@ -123,7 +125,8 @@ class Schedule:
     def _is_ready(self, signature: str) -> bool:
         if self.states[signature] != "waiting" or not all(map(self._is_there, self.graph.dependencies(signature))):
             return False
-        return not any(self.states[shorter] in UNFINISHED for shorter in self.graph.shorter(signature))
+        shorter = self.graph.shorter.get(signature)
+        return shorter is None or self.states[shorter] not in UNFINISHED
 
     def _is_there(self, signature: str) -> bool:
         """Whether what depends on a task may begin. A failed probe blocks nothing: it only makes estimates worse."""

@@ -9,6 +9,7 @@ from typing import Literal
 from edm.config import PRESETS, Extension, FieldError, GuideConfig, NetworkConfig
 from edm.data.catalogue import DatasetFacts
 from edm.data.errors import DataError
+from edm.data.parquet_columns import LABEL_KEY
 from experiments.errors import UserError
 from experiments.inputs import Inputs
 from experiments.sweep.cell_errors import CellError, check_resolution, refuse
@@ -93,14 +94,12 @@ def _check_halvings(cell: Cell, field: str, network: NetworkConfig, facts: Datas
 def _check_classes(cell: Cell, facts: DatasetFacts) -> None:
     if facts.num_classes:
         return
+    hints = [f". {remark}" for remark in facts.remarks if LABEL_KEY in remark]  # on what may hold labels
+    lacks = f"needs class labels, which {cell.data.title} does not have"
     if cell.evaluation.features == "classifier":
-        raise refuse(
-            cell, "evaluation.features", f"needs class labels, which {cell.data.title} does not have; use inception"
-        )
+        raise refuse(cell, "evaluation.features", f"{lacks}; use inception{''.join(hints)}")
     if "accuracy" in cell.evaluation.metrics:
-        raise CellError(
-            "evaluation.metrics", f"accuracy needs class labels, which {cell.data.title} does not have; remove it"
-        )
+        raise CellError("evaluation.metrics", f"accuracy {lacks}; remove it{''.join(hints)}")
 
 
 def _check_statistics(cell: Cell, inputs: Inputs) -> None:

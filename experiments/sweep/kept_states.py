@@ -26,13 +26,9 @@ def result_with_state(shorter: Shorter, store: Store) -> TrainingResult | None:
     return None if result is None or outdated_parts(result.code) else result
 
 
-def beginning(shorter: Iterable[Shorter], planned: Container[str], store: Store) -> Shorter | None:
+def beginning(shorter: Iterable[Shorter], left: Container[str], store: Store) -> Shorter | None:
     """Return the training at whose end one begins that passes `shorter`.
 
-    Its state is in the store, or will be, as it is in `planned` and not done.
+    Its state is in the store, or will be. left: the trainings that are still to be done, or to be done again.
     """
-    for other in shorter:
-        done = store.has_result(TrainingResult.kind, other.signature)
-        if result_with_state(other, store) is not None if done else other.signature in planned:
-            return other
-    return None
+    return next((o for o in shorter if o.signature in left or result_with_state(o, store) is not None), None)

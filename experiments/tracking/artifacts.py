@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 FOLDER = "mlartifacts"
+# by table: the column of its key, and the one that has a place of files
+PLACES = {
+    "experiments": ("experiment_id", "artifact_location"),
+    "runs": ("run_uuid", "artifact_uri"),
+    "logged_models": ("model_id", "artifact_location"),
+}
 
 
 def artifacts_folder(root: Path) -> Path:
@@ -14,25 +22,51 @@ def artifacts_folder(root: Path) -> Path:
     return root / FOLDER
 
 
-def follow_store(database: Path) -> None:
-    """Have a database point to the files beside it, where it still points to an earlier place of its store.
+def follow_store(database: Path, root: Path | None = None) -> None:
+    """Have a database point to the files in the store at `root`, where it still points to an earlier place of it.
 
-    MLflow records absolute paths. Raises sqlite3.Error if the database cannot be changed.
+    root: by default the folder of the database. MLflow records absolute paths. Raises sqlite3.Error if the database
+    cannot be changed.
     """
+    root = root or database.parent
     with closing(sqlite3.connect(database)) as connection, connection:
-        found = connection.execute("SELECT experiment_id, artifact_location FROM experiments").fetchall()
-        for experiment, old in found:
-            new = _place_now(old or "", database.parent)
-            if new == old:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+        for table, (key, column) in PLACES.items():
+            if table not in tables:  # of an older MLflow
                 continue
-            connection.execute(
-                "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?", (new, experiment)
-            )
-            connection.execute(
-                "UPDATE runs SET artifact_uri = ? || substr(artifact_uri, ?) "
-                "WHERE experiment_id = ? AND substr(artifact_uri, 1, ?) = ?",
-                (new, len(old) + 1, experiment, len(old), old),
-            )
+            places = connection.execute(f"SELECT {column}, {key} FROM {table}").fetchall()  # noqa: S608  (constants)
+            moved = [(new, name) for old, name in places if old and (new := _place_now(old, root)) != old]
+            connection.executemany(f"UPDATE {table} SET {column} = ? WHERE {key} = ?", moved)  # noqa: S608
+
+
+@contextmanager
+def following_store(database: Path) -> Iterator[Path]:
+    """Yield a database that points to the files beside this one: itself, or a copy where it may only be read."""
+    if _follows(database):
+        yield database
+        return
+    with tempfile.TemporaryDirectory(prefix="edm-sweep-") as folder:
+        copy = Path(folder) / database.name
+        with closing(opened_to_read(database)) as source, closing(sqlite3.connect(copy)) as target:
+            source.backup(target)
+        follow_store(copy, database.parent)
+        yield copy
+
+
+def _follows(database: Path) -> bool:
+    """Have a database point to the files beside it; False where it would have to be changed and may only be read."""
+    try:
+        follow_store(database)
+    except sqlite3.OperationalError as error:
+        return not error.sqlite_errorname.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN"))
+    except sqlite3.Error:  # no database; the server says so
+        return True
+    return True
+
+
+def opened_to_read(database: Path) -> sqlite3.Connection:
+    """Open a database without changing it. Raises sqlite3.Error."""
+    return sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)
 
 
 def _place_now(location: str, root: Path) -> str:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -19,7 +19,7 @@ from experiments.loopback import require_loopback
 from experiments.store.layout import MLFLOW_DATABASE
 from experiments.store.store import Store
 from experiments.tracking import shepherd
-from experiments.tracking.artifacts import artifacts_folder, follow_store
+from experiments.tracking.artifacts import artifacts_folder, following_store, opened_to_read
 from experiments.tracking.views import PREFIX, SCORES, view_link
 
 LOG = "mlflow-server.log"
@@ -33,9 +33,13 @@ def serve(store: Store, tracking_uri: str | None, host: str, port: int, say: Cal
     Raises UserError where there is no record, the port is taken, or the server ends by itself.
     say: is given each line for people.
     """
-    uri = _uri(store, tracking_uri)
-    _require_free_port(host, port)
-    require_loopback("MLflow's server")
+    with _served_uri(store, tracking_uri, say) as uri:
+        _require_free_port(host, port)
+        require_loopback("MLflow's server")
+        _serve(uri, store, host, port, say)
+
+
+def _serve(uri: str, store: Store, host: str, port: int, say: Callable[[str], None]) -> None:
     with _opened_log(store) as output:
         log = output.name
         server = _start(uri, artifacts_folder(store.root), host, port, output)
@@ -55,8 +59,9 @@ def serve(store: Store, tracking_uri: str | None, host: str, port: int, say: Cal
         _end(server)
 
 
-def _uri(store: Store, tracking_uri: str | None) -> str:
-    """Return the address of the database to serve; raises UserError where there is none."""
+@contextlib.contextmanager
+def _served_uri(store: Store, tracking_uri: str | None, say: Callable[[str], None]) -> Iterator[str]:
+    """Yield the address of the database to serve; raises UserError where there is none."""
     if tracking_uri and tracking_uri.startswith("http"):
         raise UserError(f"--tracking-uri {tracking_uri}: is a server with a UI of its own; open it in a browser")
     database = store.root / MLFLOW_DATABASE
@@ -64,10 +69,13 @@ def _uri(store: Store, tracking_uri: str | None) -> str:
         raise UserError(
             f"{database}: nothing is recorded there yet; run a sweep first: edm-sweep run sweeps/digits.yaml"
         )
-    if tracking_uri is None:
-        with contextlib.suppress(sqlite3.Error):  # of a store that one may only read
-            follow_store(database)
-    return tracking_uri or f"sqlite:///{database}"
+    if tracking_uri is not None:
+        yield tracking_uri
+        return
+    with following_store(database) as served:
+        if served != database:
+            say(f"{database}: is of a store elsewhere and may only be read; a copy is served, as it is now")
+        yield f"sqlite:///{served}"
 
 
 def _scores(uri: str) -> list[tuple[str, str]]:
@@ -80,7 +88,7 @@ def _scores(uri: str) -> list[tuple[str, str]]:
         "WHERE t.key = ? AND e.lifecycle_stage = 'active' ORDER BY e.last_update_time DESC"
     )
     try:
-        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+        with contextlib.closing(opened_to_read(Path(path))) as database:
             found = database.execute(query, (f"{PREFIX}{SCORES}",)).fetchall()
     except sqlite3.Error:  # of a version of MLflow with other tables
         return []

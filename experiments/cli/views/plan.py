@@ -143,7 +143,7 @@ def _shorter_line(plan: Plan, schedule: Schedule) -> Iterator[str]:
     """Yield a sentence on what is not trained, as trainings begin where shorter ones end."""
     left = [task for task in schedule.of("waiting") if isinstance(task, Training) and task.signature in plan.trainings]
     saved_kimg = {task.signature: begins_at_kimg(task, schedule) for task in left}
-    begin = sum(saved_kimg[signature] > 0 for signature in plan.shorter if signature in saved_kimg)
+    begin = sum(signature in schedule.continuing for signature in saved_kimg)
     if begin:
         whole = sum(task.config.total_kimg for task in left)
         verb = "begins where a shorter one ends" if begin == 1 else "begin where shorter ones end"

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from experiments.store.store import Store
 
 
-def show_summary(summary: Summary, page: Path, store: Store, tracking_uri: str | None, console: Console) -> None:
+def show_summary(
+    summary: Summary, page: Path, kept: str, store: Store, tracking_uri: str | None, console: Console
+) -> None:
+    """Print how a run ended. kept: why its report's page is still an earlier one, if it is."""
     for name, failure in summary.failures.items():
         say(console, f"FAILED {name}: {failure.message}", style="bold red")
         for line in failure.log_tail():
@@ -40,7 +43,7 @@ def show_summary(summary: Summary, page: Path, store: Store, tracking_uri: str |
         failed = f"{len(summary.failures)} of {summary.started} tasks failed"
         say(console, f"{failed}. To try them again: {same_command()}")
     place = store_option(store.root)
-    say(console, f"Report: {page}")
+    say(console, f"Report: {page}{kept and f' ({kept})'}")
     say(console, f"MLflow: {_scores(tracking_uri, summary.experiment) if tracking_uri else command_here('ui', *place)}")
 
 

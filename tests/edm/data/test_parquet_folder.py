@@ -250,13 +250,12 @@ def test_a_column_of_one_name_is_needed(tmp_path: Path) -> None:
     assert "has several columns called label; rename all but one" in refusal(config(tmp_path))
 
 
-def test_columns_are_for_folders_of_parquet_files(tmp_path: Path) -> None:
+def test_columns_are_for_folders_that_have_some(tmp_path: Path) -> None:
     with pytest.raises(FieldError, match="label_column: digits is not read from columns; remove it"):
         DataConfig("digits", label_column="label")
     image_tree(tmp_path, *(f"{i:02d}.png" for i in range(20)))
-    assert "holds image files, which have no columns; remove image_column" in refusal(
-        config(tmp_path, label_column="x")
-    )
+    assert "holds image files and no table of labels" in refusal(config(tmp_path, label_column="x"))
+    assert "holds image files, which have no columns; name" in refusal(config(tmp_path, image_column="x"))
 
 
 # what is refused ----------------------------------------------------------------------------------

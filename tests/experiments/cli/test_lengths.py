@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from experiments.cli.sweeps import plan_of
+from experiments.runner.resume import open_schedule
+from experiments.store.failures import Failure
 from experiments.store.store import Store
 from experiments.trials.training import continuing
 from tests.commandline import invoke
@@ -125,16 +128,48 @@ def test_gc_frees_what_the_sweep_no_longer_keeps(filled: Path, tmp_path: Path) -
     assert [item["reason"] for item in listed] == ["states"] * 3
 
 
-def test_what_is_done_again_is_counted_whole(filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The checkpoints of what other code has made are no state to go on from."""
+def test_what_is_done_again_shares_its_steps_again(
+    filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The states that other code has made are nothing to begin at; those that the run makes are."""
     shutil.copytree(filled, tmp_path / "store")
     point_at(monkeypatch, copy_with(tmp_path / "other", TRAINING))
-    file = sweep_file(tmp_path)
-    planned = invoke("run", file, "--store", tmp_path / "store", "--recompute", "changed", "--dry-run").stdout
+    words = ("run", sweep_file(tmp_path), "--store", tmp_path / "store", "--recompute", "changed", "--dry-run")
+    planned, some = invoke(*words).stdout, invoke(*words, "--only", "kimg=1.28").stdout
+    assert "6 tasks left" in planned and "2 tasks left" in some
+    assert "2 trainings begin where shorter ones end: 1.6 of 3.52 kimg are left to train" in planned
     later = sweep_file(tmp_path, SWEEP.replace("[0.64, 1.28, 1.6]", "[2]"))
     planned_later = invoke("plan", later, "--store", tmp_path / "store").stdout
-    assert "6 tasks left" in planned and "2 tasks left" in planned_later
-    assert " kimg are left to train" not in planned + planned_later
+    assert "2 tasks left" in planned_later
+    assert " left to train" not in some + planned_later
+
+
+def test_what_has_a_checkpoint_of_its_own_begins_there(filled: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(filled, store)
+    shorter, longer = (store / "trainings" / names_of(filled)[name] for name in ("kimg=1.28", "kimg=1.6"))
+    (longer / "result.json").unlink()
+    shutil.rmtree(store / "evaluations")
+    (state,) = (longer / "checkpoints").iterdir()
+    state.rename(state.with_name(state.name.replace("0050-", "0045-")))
+    Failure("OSError: a disk").write(longer)
+    planned = invoke("plan", sweep_file(tmp_path), "--store", store).stdout
+    assert "from 1.44 kimg" in planned and "shorter" not in planned
+    assert "begins where" not in invoke("why", "lengths:kimg=1.6", "--store", store).stdout
+    (shorter / "result.json").unlink()
+    shutil.rmtree(shorter / "checkpoints")
+    planned = invoke("plan", "lengths", "--store", store).stdout
+    assert "1 training begins where a shorter one ends: 0.8 of 2.88 kimg are left to train" in planned
+
+
+def test_one_that_begins_at_another_sweeps_end_waits_for_none(filled: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(filled, store)
+    shutil.rmtree(store / "trainings" / names_of(filled)["kimg=0.64"])
+    shutil.rmtree(store / "evaluations")
+    plan = plan_of(str(sweep_file(tmp_path, SWEEP.replace("[0.64, 1.28, 1.6]", "[0.64, 2]"))), store)
+    schedule = open_schedule(plan, Store(store))
+    assert list(schedule.continuing) == [next(reversed(plan.trainings))] and not schedule.graph.shorter
 
 
 def test_gc_frees_the_states_and_longer_trainings_begin_at_the_start(filled: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import threading
 import urllib.error
 import urllib.request
 import zipfile
+from collections.abc import Collection
 from pathlib import Path
 
 import pandas as pd
@@ -18,6 +19,7 @@ from experiments.cli.serving import LivePage, server_of
 from experiments.errors import UserError
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
+from experiments.sweep.tasks import Evaluation
 from experiments.tracking import remote
 from experiments.tracking.bundle import MANIFEST
 from experiments.tracking.database import embedded_uri
@@ -25,6 +27,9 @@ from experiments.tracking.mirror import Mirror
 from experiments.tracking.records import record_plan
 from experiments.tracking.remote import ServerRecord
 from experiments.tracking.runs import all_runs
+from experiments.trials.context import TrialContext
+from experiments.trials.evaluation import evaluate
+from experiments.trials.evaluation.evaluate import run_evaluation
 from reports.formats import FORMATS
 from tests.commandline import invoke
 from tests.datafiles import image_tree
@@ -104,6 +109,34 @@ def test_a_report_without_results_replaces_none_that_has_some(tiny_plan: Plan, r
     assert isinstance(again.exception, UserError) and "no cell has a result yet" in str(again.exception)
     assert page.read_bytes() == before
     assert report(name, "--store", recorded, "--out", tmp_path / "elsewhere").exit_code == 0
+
+
+def test_a_run_that_adds_no_result_keeps_a_report_with_more(
+    done: tuple[Plan, Store], tiny_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, store = done
+    results = store.report_folder(plan.sweep.name) / "results.csv"
+
+    def run(code: int, fails: Collection[str] = ()) -> tuple[str, list[str]]:
+        def evaluation(place: Store, task: Evaluation, context: TrialContext) -> None:
+            if task.signature in fails:
+                raise OSError("a disk")
+            run_evaluation(place, task, context)
+
+        monkeypatch.setattr(evaluate, "run_evaluation", evaluation)
+        with without_ray():
+            ended = invoke("run", tiny_file, "--store", store.root, "--retries", "0")
+        assert ended.returncode == code, ended.stdout + ended.stderr
+        return " ".join(ended.stdout.split()), list(pd.read_csv(results)["status"])
+
+    assert "earlier results" not in run(0)[0]
+    for name in (lost := list(plan.evaluations)[1:]):
+        shutil.rmtree(store.folder("evaluations", name))
+    told, statuses = run(1, lost)
+    assert "report.html (with 4 earlier results: this run added none to the 1 that the sweep has now)" in told
+    assert statuses == ["done"] * 4
+    told, statuses = run(1, lost[1:])  # one more
+    assert "earlier results" not in told and sorted(statuses) == ["done", "done", "missing", "missing"]
 
 
 def test_a_cell_that_failed_says_so(tiny_plan: Plan, recorded: Path, tmp_path: Path) -> None:

@@ -95,6 +95,41 @@ def test_following_a_training_shows_its_losses(done: tuple[Plan, Store]) -> None
     ]
 
 
+def test_a_training_that_is_resumed_repeats_no_loss(done: tuple[Plan, Store]) -> None:
+    """Its curves become new files without what came after the checkpoint; on a CPU the losses are the same again."""
+    plan, store = done
+    logs = logs_of(find_one("attention/heun", store), store)
+    folder, actions = logs[0].path.parent, iter(["train", "resume", "train_again", "end"])
+    curves = Journal(folder / "journal.jsonl"), Journal(folder / "validation.jsonl")
+
+    def record(step: int, speed: float) -> None:
+        at = {"step": step, "kimg": step * 0.032}
+        curves[0].append({**at, "loss": 1 / step, "images_per_s": speed})
+        curves[1].append({**at, "val_loss": 2 / step, "levels": {}})
+
+    def act(_seconds: float) -> None:
+        match next(actions):
+            case "train":
+                record(100, 1200.0), record(200, 1200.0)
+            case "resume":
+                for curve in curves:
+                    curve.keep_rising(below=101)
+            case "train_again":
+                record(200, 1100.0), record(300, 1100.0)
+            case _:
+                lock.__exit__(None, None, None)
+
+    lock = store.lock("trainings", plan.cells[3].training.signature)
+    lock.__enter__()
+    assert [line for _, line in follow(logs, store, act, loss_period_s=0.0)] == [
+        "step 200 of 20 (6.4 kimg): loss 0.0050, 1,200 images/s",
+        "step 100 of 20 (3.2 kimg): val_loss 0.0200",
+        "step 200 of 20 (6.4 kimg): val_loss 0.0100",
+        "step 300 of 20 (9.6 kimg): loss 0.0033, 1,100 images/s",
+        "step 300 of 20 (9.6 kimg): val_loss 0.0067",
+    ]
+
+
 def test_before_a_training_has_begun_there_is_no_loss(done: tuple[Plan, Store]) -> None:
     plan, store = done
     shutil.rmtree(store.folder("trainings", plan.cells[3].training.signature))

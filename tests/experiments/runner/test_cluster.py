@@ -257,6 +257,34 @@ def test_a_node_that_does_not_see_the_store_is_named(head: Any, store: Store, tm
     assert not list(store.root.glob("trainings/*")) and not list(store.root.glob("nodes/*"))
 
 
+@pytest.mark.parametrize(
+    ("pythons", "told"),
+    [
+        (["/opt/my python/bin/python"] * 2, {"py_executable": "'/opt/my python/bin/python'"}),
+        (["/opt/env/bin/python", "/usr/bin/python3"], None),
+    ],
+)
+def test_workers_start_where_pythons_path_has_a_space(
+    pythons: list[str], told: dict[str, str] | None, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray hands the path to a shell as it is: such a worker would be waited for without an end."""
+    connections: list[dict[str, str]] = []
+    monkeypatch.setattr(nodes_module, "_on_all_nodes", lambda _: dict(zip("ab", pythons, strict=True)))
+    monkeypatch.setattr(cluster, "nodes_with_other_code", list)
+    monkeypatch.setattr(cluster, "require_shared_store", lambda *_: None)
+    monkeypatch.setattr(cluster, "_disconnect", lambda: None)
+    monkeypatch.setattr(cluster, "_connect", lambda _, environment: connections.append(environment))
+    cluster._prepare_nodes(store, "auto")
+    assert connections == ([] if told is None else [told])
+
+
+def test_a_node_whose_python_would_not_start_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    pythons = {"a": "/opt/env/bin/python", "b": "/opt/my env/bin/python"}
+    monkeypatch.setattr(nodes_module, "_on_all_nodes", lambda _: pythons)
+    with pytest.raises(UserError, match=r"a space.*: node b \(/opt/my env/bin/python\); give Python the same path"):
+        nodes_module.quoted_python_of_nodes("auto")
+
+
 def test_marks_of_all_nodes_are_written_and_read(tmp_path: Path) -> None:
     (tmp_path / "driver").write_text("token")
     assert nodes_module.mark_writer(str(tmp_path), "token")() == ""

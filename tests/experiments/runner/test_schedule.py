@@ -407,11 +407,11 @@ def test_a_probe_that_fails_stops_nobody(tiny_plan: Plan) -> None:
 # trainings that begin where shorter ones end ----------------------------------------------------------
 
 
-def lengths(tiny_file: Path) -> tuple[Plan, dict[str, tuple[str, ...]], list[str]]:
+def lengths(tiny_file: Path) -> tuple[Plan, dict[str, str], list[str]]:
     """A plan of trainings of three lengths, which of them wait for which, and their signatures by length."""
     made = plan_of(tiny_file, "  model.attention: [false, true]\n", "  training.kimg: [0.64, 1.28, 3.2]\n")
     by_length = sorted(made.trainings, key=lambda name: made.trainings[name].config.kimg)
-    return made, {name: (shorter[0].signature,) for name, shorter in made.shorter.items()}, by_length
+    return made, {name: shorter[0].signature for name, shorter in made.shorter.items()}, by_length
 
 
 @pytest.mark.parametrize("outcome", [DONE, failed("diverged"), Outcome("pruned", "pruned at 1 kimg")])
@@ -442,7 +442,7 @@ def test_the_first_of_a_long_chain_goes_before_a_longer_training(tiny_file: Path
     grid = "grid:\n  - {training.kimg: [0.64, 3.2]}\n  - {training.kimg: [1.28], training.lr: [1.0e-3]}\n"
     tiny_file.write_text(text.replace("grid:\n  sampling.sampler: [euler, heun]\n", grid))
     plan = plan_sweep(load_sweep(tiny_file))
-    made = schedule(plan, shorter={name: (own[0].signature,) for name, own in plan.shorter.items()})
+    made = schedule(plan, shorter={name: own[0].signature for name, own in plan.shorter.items()})
     trainings = [take(made) for _ in range(2)]
     assert [task.config.kimg for task in trainings if isinstance(task, Training)] == [0.64, 1.28]
 
@@ -460,10 +460,10 @@ def test_a_training_waits_for_the_longest_asked_for_until_it_has_begun(tiny_file
     plan, _, (first, second, third) = lengths(tiny_file)
     store = Store(tmp_path / "store")
     whole = open_schedule(plan, store).graph
-    assert (whole.shorter(third), whole.shorter(second), whole.shorter(first)) == ((second,), (first,), ())
+    assert whole.shorter == {third: second, second: first}
     some = open_schedule(plan, store, Options(only=("kimg=0.64/*", "kimg=3.2/*"))).graph
-    assert (some.shorter(third), some.shorter(first)) == ((first,), ())
+    assert some.shorter == {third: first}
     checkpoints = store.folder("trainings", third) / CHECKPOINTS
     checkpoints.mkdir(parents=True)
     (checkpoints / f"{step_stem(5)}-abc.safetensors").touch()
-    assert open_schedule(plan, store).graph.shorter(third) == ()
+    assert open_schedule(plan, store).graph.shorter == {second: first}

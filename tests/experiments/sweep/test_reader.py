@@ -6,6 +6,7 @@ import pytest
 
 from edm.config import GuideConfig
 from experiments.errors import UserError
+from tests.datafiles import image_tree
 from tests.planning import load_sweep
 
 BASE = """\
@@ -243,6 +244,18 @@ def test_accuracy_wants_classes(tmp_path: Path) -> None:
     assert "evaluation.metrics: accuracy needs class labels, which celeba does not have; remove it" in error_of(
         tmp_path, text
     )
+
+
+def test_what_wants_classes_says_where_they_may_be(tmp_path: Path) -> None:
+    images = image_tree(tmp_path / "birds", *(f"{i:02d}.png" for i in range(20)), "labels.csv")
+    (images / "labels.csv").write_text("file_name,label\n")
+    text = f"data: {{name: folder, path: {images}, resolution: 8}}\nmodel: {{preset: nano}}\nevaluation: %s\n"
+    for evaluation, remedy in (
+        ("{features: classifier}", "use inception"),
+        ("{metrics: [kid, accuracy]}", "remove it"),
+    ):
+        told = error_of(tmp_path, text % evaluation)
+        assert f"{remedy}. birds: labels.csv is not read; if it has the labels, name their column" in told
 
 
 def test_a_guide_can_be_an_axis_and_needs_no_unconditional_branch(tmp_path: Path) -> None:
