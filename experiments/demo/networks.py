@@ -21,7 +21,7 @@ from edm.pretrained.read import SUFFIXES, read_pretrained
 from experiments.environment import data_folder
 from experiments.errors import UserError
 from experiments.inspection.explain import find
-from experiments.inspection.lookup import find_one, tasks_matching
+from experiments.inspection.lookup import NamedTask, find_one, tasks_matching
 from experiments.store.results import TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.tasks import SweepTask, Training, own_training
@@ -137,13 +137,14 @@ def networks_folder(store: Store) -> Path:
 
 
 def _finished(store: Store) -> list[Offer]:
-    found: dict[str, Offer] = {}
+    """Return each finished training once: a name of a cell and its training is the cell's."""
+    found: dict[str, NamedTask] = {}
     for named in tasks_matching("*", store):
-        done = named.kind == "training" and store.result(TrainingResult, named.signature) is not None
-        if done and named.signature not in found:
-            name = f"{named.sweep}:{named.name}"
-            found[named.signature] = Offer(name, task=find(named.signature, store))
-    return list(found.values())
+        known = found.setdefault(named.training, named)
+        if named.kind == "training" != known.kind:
+            found[named.training] = named
+    done = (named for signature, named in found.items() if store.result(TrainingResult, signature) is not None)
+    return [Offer(f"{named.sweep}:{named.name}", task=find(named.signature, store)) for named in done]
 
 
 def load(offer: Offer, store: Store, device: torch.device) -> Network:

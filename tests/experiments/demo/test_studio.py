@@ -32,6 +32,9 @@ from experiments.demo.studio import PageView, Studio
 from experiments.errors import UserError
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
+from experiments.tracking.records import record_plan
+from tests.conftest import TINY
+from tests.planning import load_sweep, plan_sweep
 
 CPU = torch.device("cpu")
 KEY = "page"
@@ -86,6 +89,18 @@ def pixels(picture: Image.Image, number: int, columns: int) -> torch.Tensor:
 def test_all_finished_trainings_are_offered(studio: Studio, finished: tuple[Plan, Store]) -> None:
     plan, _ = finished
     assert set(studio.offers) == {f"tiny_digits:{plan.names[signature]}" for signature in plan.trainings}
+
+
+def test_trainings_with_a_cell_each_are_offered_by_the_names_of_their_cells(trained: Store, tmp_path: Path) -> None:
+    """No axis of sampling tells a training from its cell: both have one name."""
+    for record in (trained.root / "sweeps").glob("*.json"):
+        record.unlink()
+    text = TINY.replace("tiny_digits", "alone").replace("  sampling.sampler: [euler, heun]\n", "")
+    (tmp_path / "alone.yaml").write_text(text.replace("steps: 3", "steps: 3, sampler: euler"))
+    record_plan(plan_sweep(load_sweep(tmp_path / "alone.yaml")), trained)
+    studio = Studio(offers([], trained), trained, CPU)
+    assert set(studio.offers) == {"alone:no-attention", "alone:attention"}
+    assert studio.network("alone:attention").sampling.sampler == "euler"
 
 
 def test_a_cell_brings_its_own_sampling(finished: tuple[Plan, Store]) -> None:
