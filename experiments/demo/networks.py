@@ -20,7 +20,7 @@ from edm.pretrained.published import PUBLISHED_NETWORKS, PublishedNetwork, fetch
 from edm.pretrained.read import SUFFIXES, read_pretrained
 from experiments.environment import data_folder
 from experiments.errors import UserError
-from experiments.inspection.explain import find
+from experiments.inspection.explain import find, task_of
 from experiments.inspection.lookup import NamedTask, find_one, tasks_matching
 from experiments.store.results import TrainingResult
 from experiments.store.store import Store
@@ -144,7 +144,8 @@ def _finished(store: Store) -> list[Offer]:
         if named.kind == "training" != known.kind:
             found[named.training] = named
     done = (named for signature, named in found.items() if store.result(TrainingResult, signature) is not None)
-    return [Offer(f"{named.sweep}:{named.name}", task=find(named.signature, store)) for named in done]
+    names = {f"{named.sweep}:{named.name}": named for named in done}
+    return [Offer(name, task=task_of(named, name, store)) for name, named in names.items()]
 
 
 def load(offer: Offer, store: Store, device: torch.device) -> Network:

@@ -89,7 +89,11 @@ def find(text: str, store: Store) -> SweepTask:
 
     Raises UserError.
     """
-    named = find_one(text, store)
+    return task_of(find_one(text, store), text, store)
+
+
+def task_of(named: NamedTask, text: str, store: Store) -> SweepTask:
+    """Return the task that a name refers to: as it was planned when it began, or else as its sweep asks for it now."""
     if store.has_begun(named.store_kind, named.signature):
         return stored_task(named.kind, named.signature, text, store)
     return resolve(named, text, store).task
