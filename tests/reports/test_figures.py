@@ -102,6 +102,16 @@ def test_a_point_of_several_seeds_is_said_to_be_their_mean() -> None:
     assert charts(first, SAMPLERS)["precision-recall"].caption.startswith("Every point is a cell.")
 
 
+def test_a_cell_that_an_axis_means_nothing_to_has_no_point_on_it() -> None:
+    """Such as a network that was trained elsewhere, on an axis of lengths."""
+    made = samplers().assign(**{"training.kimg": [1.0, 2.0] * (len(samplers()) // 2)}).astype({"training.kimg": object})
+    layout = replace(SAMPLERS, rows=("training.kimg", *SAMPLERS.rows))
+    points = [p for line in charts(made, layout)["kimg"].series for p in line.points]
+    made.loc[made.index[-4:], "training.kimg"] = "-"
+    fewer = [p for line in charts(made, layout)["kimg"].series for p in line.points]
+    assert {p.x for p in fewer} == {p.x for p in points} == {1.0, 2.0}
+
+
 def test_a_legend_shows_a_line_where_there_is_one() -> None:
     points = (ChartPoint(1.0, 2.0, ""),)
     assert "<line" in marker_svg(Series("a", 0, points, is_line=True))

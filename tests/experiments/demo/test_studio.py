@@ -91,7 +91,7 @@ def test_all_finished_trainings_are_offered(studio: Studio, finished: tuple[Plan
     assert set(studio.offers) == {f"tiny_digits:{plan.names[signature]}" for signature in plan.trainings}
 
 
-def test_trainings_with_a_cell_each_are_offered_by_the_names_of_their_cells(trained: Store, tmp_path: Path) -> None:
+def test_trainings_with_a_cell_each_are_offered_by_the_cells_names(trained: Store, tmp_path: Path) -> None:
     """No axis of sampling tells a training from its cell: both have one name."""
     for record in (trained.root / "sweeps").glob("*.json"):
         record.unlink()
