@@ -21,7 +21,7 @@ from reports.scores import distinct_results, sample_of
 from reports.significance import LEAST_SEEDS, PairedErrors, Sample
 from reports.table import ResultTable
 from reports.tables import FIRST_METRICS, comparable_groups
-from reports.values import in_words, label_value, short_axes, show_value
+from reports.values import in_words, joined_label, label_value, short_axes, show_value
 
 ItemT = TypeVar("ItemT")
 ValueT = TypeVar("ValueT", float, float | None)
@@ -270,7 +270,7 @@ class ChartMaker:
 
     def _pair(self, cells: list[CellRow], x: str, y: str) -> ChartPoint:
         (x_value, x_margin), (y_value, y_margin) = self._average(cells, x), self._average(cells, y)
-        name = ", ".join(label_value(self.names[axis], cells[0][axis]) for axis in self.axes)
+        name = joined_label([self.names[axis] for axis in self.axes], [cells[0][axis] for axis in self.axes])
         text = f"{name}: {title_of(x)} {shown(x, x_value, x_margin)}, {title_of(y)} {shown(y, y_value, y_margin)}"
         places = _in_unit(x, x_value), _in_unit(y, y_value)
         return ChartPoint(*places, text, _in_unit(x, x_margin), _in_unit(y, y_margin))

@@ -11,7 +11,7 @@ from reports.metrics import METRICS, title_of
 from reports.report import Report
 from reports.table import ResultTable
 from reports.tables import FIRST_METRICS
-from reports.values import short_axes, show_value
+from reports.values import ABSENT, short_axes, show_value
 
 MAX_VALUES = 6  # of an axis that are listed
 
@@ -33,7 +33,9 @@ def _seeds(report: Report) -> str:
 
 
 def _values(report: Report, axis: str) -> str:
-    values = list(dict.fromkeys(map(show_value, report.frame[axis].tolist())))
+    """List the values of an axis, of those cells to which it means something."""
+    own = [value for value in report.frame[axis].tolist() if value != ABSENT]
+    values = list(dict.fromkeys(map(show_value, own)))
     listed = ", ".join(values[:MAX_VALUES])
     return f"{listed} and {len(values) - MAX_VALUES} more" if len(values) > MAX_VALUES else listed
 

@@ -28,7 +28,7 @@ from reports.significance import Sample
 from reports.svg import marker_svg, to_svg
 from reports.table import ResultTable
 from reports.tables import FIRST_METRICS
-from reports.values import label_value, short_axes, show_value
+from reports.values import joined_label, short_axes, show_value
 
 HERE = Path(__file__).parent
 MAX_PICTURES = 200  # more would make a page that no browser opens
@@ -230,7 +230,7 @@ def _gallery(
         if picture is None:
             continue
         values = {axis: show_value(row[axis]) for axis in names}
-        label = ", ".join(label_value(names[axis], row[axis]) for axis in names) or report.shown(row["cell"])
+        label = joined_label(list(names.values()), [row[axis] for axis in names]) or report.shown(row["cell"])
         seed = f", seed {row['seed']}" if has_several_seeds else ""
         cells.append(
             {

@@ -7,7 +7,7 @@ from typing import Any
 
 from reports.deltas import IS_BASELINE
 from reports.layout import TableSpec
-from reports.values import ABSENT, label_value, short_axes, show_value
+from reports.values import ABSENT, joined_label, short_axes, show_value
 
 Row = tuple[Any, ...]  # the values of the axes that make rows
 
@@ -55,7 +55,7 @@ def row_label(spec: TableSpec, row: Row, baseline: Mapping[str, Any]) -> str:
     """Return the name of a row as one text that makes sense without the heads."""
     if spec.changes:
         return _changes_of(spec, row, baseline)
-    return ", ".join(map(label_value, short_axes(spec.rows), row)) or "all"
+    return joined_label(short_axes(spec.rows), row) or "all"
 
 
 def _changes_of(spec: TableSpec, row: Row, baseline: Mapping[str, Any]) -> str:

@@ -46,6 +46,12 @@ def label_value(axis: str, value: Any) -> str:
     return value if isinstance(value, str) else f"{axis}={show_value(value)}"
 
 
+def joined_label(axes: Sequence[str], values: Sequence[Any]) -> str:
+    """Return axis values as one label, without those that mean nothing there; "" for none."""
+    named = [label_value(axis, value) for axis, value in zip(axes, values, strict=True) if value != ABSENT]
+    return ", ".join(named or map(label_value, axes, values))
+
+
 def in_words(names: Sequence[str]) -> str:
     """Return one or more names as a sentence has them, such as "a, b and c"."""
     *first, last = names

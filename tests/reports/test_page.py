@@ -166,6 +166,15 @@ def test_the_page_begins_with_what_is_asked_and_what_is_found() -> None:
     )
 
 
+def test_sentences_leave_out_what_means_nothing_in_a_cell() -> None:
+    """Such as a preset, in rows of networks that were trained elsewhere."""
+    made = with_errors(frame()).astype({"model.attention": object})
+    made.loc[made.index[0], "model.attention"] = "-"
+    found = Report((LAYOUT,), made, NO_CURVES, {}, {})
+    assert question(found).startswith("Compares preset (nano, micro), attention (yes, no): ")
+    assert finding(found.tables).startswith("The best FID test is 10.00 ± 0.39 (nano), ")
+
+
 def test_the_page_says_how_many_seeds_cells_have() -> None:
     def asked(made: pd.DataFrame) -> str:
         return question(Report((LAYOUT,), made, NO_CURVES, {}, {}))
