@@ -59,12 +59,15 @@ STUDY_RUNS = {
 }
 
 
+FFHQ = ModelConfig(architecture="ddpmpp", multipliers=(1, 2, 2, 2))
+
+
 class PublishedFiles(InputFiles):
     """Knows what published networks are without their files, which are not here."""
 
     def model(self, path: str) -> Pretrained:
         if path.endswith(".pkl"):
-            network = ModelConfig(architecture="ddpmpp").network(3, 32, 0)
+            network = FFHQ.network(3, 64, 0) if "ffhq" in path else ModelConfig(architecture="ddpmpp").network(3, 32, 0)
             return Pretrained(path, path, replace(network, augment_labels=9), 0.5)
         run = path.split("/")[-2].removeprefix("run_")
         return Pretrained(path, run, list(configurations())[STUDY_RUNS[run]], None)
@@ -113,8 +116,8 @@ def test_its_header_has_the_command_what_it_does_and_what_that_costs(path: Path)
     if path.stem in UNTRAINED:
         assert "nothing is trained" in head
     else:
-        assert f"Trains {len(plan.trainings)} networks" in head
-        training = sum(t.flops * (1 - first_step(t, plan) / t.config.num_steps) for t in plan.trainings.values())
+        assert f"Trains {len(plan.trained)} networks" in head
+        training = sum(t.flops * (1 - first_step(t, plan) / t.config.num_steps) for t in plan.trained.values())
     said = re.search(r"Cost: ([\d.e+]+) floating-point operations(?:, ([\d.]+) h)?", head)
     assert said is not None
     assert float(said[1]) == pytest.approx(training + drawing, rel=0.05)
