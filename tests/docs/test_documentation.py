@@ -37,7 +37,17 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md")
 RUN = ("README", "cli", "quickstart", "datasets", "sampling", "reports", "running", "mlflow")
 CELL, ABSENT = "nano/attention/guidance=2/heun", "data prepare celeba"  # a data set of 1.4 GB
 # options of the whole command, and of other programs that pages speak of
-OTHERS = {"--help", "--version", "--install-completion", "--retry", "--resume", "--extra", "--signal", "--changed"}
+OTHERS = {
+    "--help",
+    "--version",
+    "--install-completion",
+    "--retry",
+    "--transfer",
+    "--resume",
+    "--extra",
+    "--signal",
+    "--changed",
+}
 OTHERS |= {"--python", "--update", "--tiny"}
 SERVES = ("ui", "demo")  # until they are interrupted: test_end_to_end.py and test_page.py start them
 SMALL = {
