@@ -150,7 +150,7 @@ def _started(training: Training, store: Store) -> Iterator[Dependency]:
     """Yield the network with whose weights a training begins, if somebody has trained one."""
     for start in training.depends_on:
         status, path = status_of_task(start, store), start.pretrained.path if start.pretrained else ""
-        yield Dependency("start", "trainings", start.signature, status, f"the network of {path}")
+        yield Dependency("network to begin with", "trainings", start.signature, status, f"the network of {path}")
 
 
 def _preparation(task: Preparation, store: Store) -> Dependency:

@@ -17,7 +17,7 @@ from edm.config import DataConfig, Extension, Pretrained
 from edm.data.catalogue import CATALOGUE, DatasetFacts, facts, source_fingerprint
 from experiments.errors import UserError
 from experiments.sweep.aliases import Holdings
-from experiments.sweep.plan import Plan, plan_sweep
+from experiments.sweep.plan import Plan, PlannedCell, plan_sweep
 from experiments.sweep.schemas import validator
 from experiments.sweep.spec import SECTIONS, Cell, ReportConfig, ResourcesConfig, Sweep, by_attribute, unused_parameters
 from experiments.sweep.tasks import DataSource, SweepTask
@@ -104,10 +104,18 @@ def _statistics(plan: Plan) -> dict[str, str | None]:
 
 
 def _pretrained(plan: Plan) -> list[Content]:
-    """The trained networks that cells name: on another machine their files may be absent."""
-    trainings = (training for planned in plan.cells for training in planned.evaluation.trainings)
-    found = dict.fromkeys(each.pretrained for each in trainings if each.pretrained is not None)
-    return [asdict(pretrained) for pretrained in found]
+    """The trained networks that cells name, once for each path: on another machine their files may be absent."""
+    found = {path: network for planned in plan.cells for path, network in _named_networks(planned) if network}
+    return [asdict(replace(network, path=path)) for path, network in found.items() if path is not None]
+
+
+def _named_networks(planned: PlannedCell) -> Iterator[tuple[str | None, Pretrained | None]]:
+    """Yield the paths of a cell and the networks that it has by them; several paths may have the same network."""
+    cell, evaluation = planned.cell, planned.evaluation
+    yield cell.model.source, evaluation.training.pretrained
+    yield cell.start, evaluation.training.start
+    if cell.sampling.guide is not None and evaluation.guide is not None:
+        yield cell.sampling.guide.source, evaluation.guide.pretrained
 
 
 def _signatures_by_name(plan: Plan) -> dict[str, dict[str, str]]:
