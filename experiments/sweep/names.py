@@ -10,6 +10,8 @@ from typing import Any
 from experiments.sweep.spec import SECTIONS, Cell, Sweep, split_axis
 from experiments.wording import did_you_mean, resembling
 
+MODEL, START = "model.from", "training.from"
+
 
 class CellNames:
     """Names the cells of a sweep by their axis values, such as tiny/no-attention/guidance=2.5/heun.
@@ -43,14 +45,19 @@ class CellNames:
         config = getattr(cell, section)
         known = self._parts.get((axis, id(config)))
         if known is None:
-            part = _text(axis.split(".")[-1], cell.value(axis)) if cell.has(axis) else None
+            part = _text(self._called(axis), cell.value(axis)) if cell.has(axis) else None
             known = self._parts[axis, id(config)] = config, part
         return known[1]
+
+    def _called(self, axis: str) -> str:
+        """The field of an axis; training.from in full beside model.from, of which a cell has one or the other."""
+        field = axis.split(".")[-1]
+        return axis if axis == START and MODEL in self._sweep.axes else field
 
 
 def _text(field: str, value: Any) -> str:
     """Text is shown alone, true and false as the field's name, any other value after the field's name."""
-    if isinstance(value, str):
+    if isinstance(value, str) and field != START:
         return value
     if isinstance(value, bool):
         return field if value else f"no-{field}"

@@ -320,6 +320,13 @@ def test_networks_have_the_names_of_their_files(model: Path, tmp_path: Path) -> 
     assert planned(tmp_path, other).names.keys() & plan.names.keys()
 
 
+def test_the_network_itself_and_its_fine_tuning_have_names_of_their_own(model: Path, tmp_path: Path) -> None:
+    axes = "zip: {{model.from: [null, {path}, null], training.from: [null, null, {path}]}}\n"
+    plan = planned(tmp_path, model, text=SWEEP.replace("from: {path}, ", "") + axes)
+    names = [plan.cell_name(cell) for cell in plan.cells]
+    assert names == ["training.from=null", str(model), f"training.from={model}"]
+
+
 def test_files_with_the_same_weights_are_remarked_on(model: Path, tmp_path: Path) -> None:
     shutil.copytree(model, tmp_path / "copy")
     text = SWEEP.replace("from: {path}, ", "") + f"grid:\n  training.from: [null, {{path}}, {tmp_path / 'copy'}]\n"
@@ -348,6 +355,16 @@ def test_diff_compares_the_weights_of_trained_networks(model: Path, store: Store
     record_plan(planned(tmp_path, model, text=text), store)
     (difference,) = compare(f"tuned:{model}", f"tuned:{tmp_path / 'other'}", store).fields
     assert difference.field == "model.from" and shown(difference.there).startswith("other (weights ")
+
+
+def test_a_plan_says_that_a_network_has_changed_since_the_last_run(model: Path, store: Store, tmp_path: Path) -> None:
+    file = written(tmp_path, model)
+    record_plan(planned(tmp_path, model), store)
+    assert "other weights" not in invoke("plan", file, "--store", store.root).stdout
+    change(model)
+    for sweep in (file, "tuned"):
+        said = invoke("plan", sweep, "--store", store.root)
+        assert f"Warning: {model}: holds other weights than at the last run of tuned, so that" in said.stdout, said
 
 
 def test_the_plan_counts_only_what_is_trained(model: Path, store: Store, tmp_path: Path) -> None:
