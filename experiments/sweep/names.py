@@ -25,7 +25,7 @@ class CellNames:
         self._has_several_seeds = len({cell.seed for cell in cells}) > 1
         # by identity; with the cell or the section itself, so that no other one gets its id
         self._whole: dict[int, tuple[Cell, str]] = {}
-        self._parts: dict[tuple[str, int], tuple[object, str | None]] = {}
+        self._parts: dict[tuple[str, int, bool, bool], tuple[object, str | None]] = {}
 
     def of(self, cell: Cell) -> str:
         """Return the value of every axis, and the seed where there are several."""
@@ -43,10 +43,11 @@ class CellNames:
     def _part(self, section: str, axis: str, cell: Cell) -> str | None:
         """What an axis adds to a name; None where it is an option that the cell's value does not have."""
         config = getattr(cell, section)
-        known = self._parts.get((axis, id(config)))
+        key = axis, id(config), cell.model.source is None, cell.start is None  # which decide what fields a cell has
+        known = self._parts.get(key)
         if known is None:
             part = _text(self._called(axis), cell.value(axis)) if cell.has(axis) else None
-            known = self._parts[axis, id(config)] = config, part
+            known = self._parts[key] = config, part
         return known[1]
 
     def _called(self, axis: str) -> str:
