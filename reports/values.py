@@ -46,6 +46,11 @@ def label_value(axis: str, value: Any) -> str:
     return value if isinstance(value, str) else f"{axis}={show_value(value)}"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: 1 cell, 3 cells."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def in_words(names: Sequence[str]) -> str:
     """Return one or more names as a sentence has them, such as "a, b and c"."""
     *first, last = names

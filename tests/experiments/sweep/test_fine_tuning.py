@@ -23,6 +23,7 @@ from experiments.inspection.compare import compare
 from experiments.inspection.config_diff import shown
 from experiments.inspection.explain import explain
 from experiments.inspection.status import StatusReader
+from experiments.store.layout import LOG
 from experiments.store.results import TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
@@ -130,6 +131,7 @@ def test_it_begins_where_the_other_training_ended(done: tuple[Plan, Store], mode
     assert losses(store, training)[0] < 0.9 * from_the_start[0]
     taken, tuned = load_model(model / MODEL), edm.load(store.folder_of(training))
     assert tuned.sigma_data == taken.sigma_data
+    assert "begins with the network of model (weights " in (store.folder_of(training) / LOG).read_text()
     result = store.finished(TrainingResult, training.signature)
     assert "fine-tuning" in result.code and "start: pretrained" in result.code
 
