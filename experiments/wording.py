@@ -7,6 +7,7 @@ import itertools
 import time
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 HOUR_S = 3600.0
 LIKELY = 0.6  # how much of two words must agree, for one to be the other with a mistake
@@ -70,6 +71,18 @@ def _escaped(character: str) -> str:
 def shortened(text: str, most: int = 80) -> str:
     """Return a text, cut after so many characters."""
     return text if len(text) <= most else f"{text[:most]}..."
+
+
+def shortest_ends(paths: Iterable[str]) -> dict[str, str]:
+    """Return the end of each path that no other one has: its last part, or a/net and b/net where that is the same."""
+    parts = {path: Path(path).parts for path in paths}
+    ends: dict[str, str] = {}
+    for path, own in parts.items():
+        others = [other for other in parts.values() if other != own]
+        lengths = range(1, len(own) + 1)
+        length = next((n for n in lengths if all(other[-n:] != own[-n:] for other in others)), len(own))
+        ends[path] = str(Path(*own[-length:])) if own else path
+    return ends
 
 
 def process_text(host: str, pid: int) -> str:

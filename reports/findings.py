@@ -11,7 +11,7 @@ from reports.metrics import METRICS, title_of
 from reports.report import Report
 from reports.table import ResultTable
 from reports.tables import FIRST_METRICS
-from reports.values import ABSENT, short_axes, show_value
+from reports.values import ABSENT, counted, short_axes, show_value
 
 MAX_VALUES = 6  # of an axis that are listed
 
@@ -21,7 +21,8 @@ def question(report: Report) -> str:
     axes = [axis for axis in report.layout.axes if report.frame[axis].astype(str).nunique() > 1]
     parts = [f"{name} ({_values(report, axis)})" for axis, name in zip(axes, short_axes(tuple(axes)), strict=True)]
     cells, trainings = len(report.frame), report.frame["training"].nunique() if "training" in report.frame else 0
-    size = f"{cells} cells{_seeds(report)}" + (f" from {trainings} trainings" if trainings else "")
+    size = f"{counted(cells, 'cell')}{_seeds(report)}"
+    size += f" from {counted(trainings, 'training')}" if trainings else ""
     return f"Compares {', '.join(parts)}: {size}." if parts else f"{size}."
 
 

@@ -14,7 +14,7 @@ from reports.entries import TableEntry
 from reports.metrics import METRICS
 from reports.scores import PLANNED, States
 from reports.table import ResultTable
-from reports.values import cell_list, in_words, show_value
+from reports.values import cell_list, counted, in_words, show_value
 
 METRIC_NOTES = {  # by the beginning of a metric's name
     "kid": (
@@ -61,7 +61,7 @@ def state_line(frame: pd.DataFrame, states: States | None = None) -> str:
         ("pruned", f"{found.count('pruned')} pruned"),
     )
     parts = [text for state, text in counts if state in found] or ["all done"]
-    return f"{len(frame)} cells, {in_words(parts)}"
+    return f"{counted(len(frame), 'cell')}, {in_words(parts)}"
 
 
 def separation_note(tables: list[ResultTable], frame: pd.DataFrame) -> str:

@@ -52,6 +52,11 @@ def joined_label(axes: Sequence[str], values: Sequence[Any]) -> str:
     return ", ".join(named or map(label_value, axes, values))
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: 1 cell, 3 cells."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def in_words(names: Sequence[str]) -> str:
     """Return one or more names as a sentence has them, such as "a, b and c"."""
     *first, last = names

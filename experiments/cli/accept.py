@@ -62,7 +62,7 @@ def _role(training: Training, evaluation: Evaluation) -> str:
     """Return what a training is to an evaluation."""
     if training is evaluation.training:
         return "training"
-    return "guide" if training is evaluation.guide else "start"
+    return "guide" if training is evaluation.guide else "network to begin with"
 
 
 def _tasks_of(what: str, store: Store) -> Named:

@@ -105,12 +105,12 @@ def report(
 
 def _show_tables(report: Report, sources: Sequence[Source], console: Console) -> None:
     """Print the tables, and which of the sweeps have other images than when they were run."""
-    from experiments.inspection.changed_data import changed_images
+    from experiments.inspection.changed_data import changed_files
 
     show_tables(report, ", ".join(dict.fromkeys(source.place for source in sources)), console)
     for source in sources:
         if source.has_own_record:  # neither a bundle's nor a server's
-            for remark in changed_images(source.plan, source.store):
+            for remark in changed_files(source.plan, source.store):
                 say(console, f"Warning: {remark}")
 
 
@@ -128,12 +128,12 @@ def _own_folder(made: Report, store: Store, sources: Sequence[Source]) -> Path:
 
     Raises UserError where one without a result would replace one that has some, as after images have changed.
     """
-    from experiments.inspection.changed_data import changed_images
+    from experiments.inspection.changed_data import changed_files
     from reports.folder import num_results
 
     folder = _report_folder(store, sources)
     if made.frame["status"].eq("missing").all() and num_results(folder):
-        changed = [remark for source in sources for remark in changed_images(source.plan, source.store)]
+        changed = [remark for source in sources for remark in changed_files(source.plan, source.store)]
         why = "; ".join(changed or ["no cell has a result yet"])
         last = f", or '{command_here('report', sources[0].name)}' for the report of the last run" if changed else ""
         raise UserError(

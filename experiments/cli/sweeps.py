@@ -100,7 +100,7 @@ def _planned(requested: RequestedSweep, store: Store) -> Plan:
     Raises UserError where the store does not have what is needed of that file either.
     """
     from edm.data.errors import DataError
-    from experiments.inspection.changed_data import changed_images
+    from experiments.inspection.changed_data import changed_files
     from experiments.sweep.plan import plan_sweep
 
     try:
@@ -112,7 +112,7 @@ def _planned(requested: RequestedSweep, store: Store) -> Plan:
             where = f"{name}: " if name is not None else ""
             raise UserError(f"{where}{error}") from None
         return replace(plan, remarks=(f"{error}; {name} goes on from what the store holds of it", *plan.remarks))
-    return replace(plan, remarks=(*changed_images(plan, store), *plan.remarks))
+    return replace(plan, remarks=(*changed_files(plan, store), *plan.remarks))
 
 
 def _plan_of_held(name: str, store: Store) -> Plan | None:

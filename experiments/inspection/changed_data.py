@@ -1,4 +1,4 @@
-"""Whether the images of a folder have changed: since the last run of a sweep, or since a task failed."""
+"""Whether the files that a sweep names have changed: since its last run, or since a task failed."""
 
 from __future__ import annotations
 
@@ -12,14 +12,19 @@ from edm.data.listing import MAX_DEPTH
 from experiments.errors import UserError
 from experiments.store.failures import Failure
 from experiments.store.store import Store
-from experiments.store.sweep_records import is_recorded
+from experiments.store.sweep_records import is_recorded, read_record
 from experiments.sweep.plan import Plan
+from experiments.sweep.serialisation import named_networks
 from experiments.sweep.tasks import DataSource
 from experiments.tracking.records import recall_plan
 
 
-def changed_images(plan: Plan, store: Store) -> list[str]:
-    """Return a sentence for each folder of images that has changed since the last run of the sweep."""
+def changed_files(plan: Plan, store: Store) -> list[str]:
+    """Return a sentence for each folder of images and each trained network that has changed since the last run."""
+    return [*_changed_images(plan, store), *_changed_networks(plan, store)]
+
+
+def _changed_images(plan: Plan, store: Store) -> list[str]:
     folders = [source for source in plan.sources.values() if source.config.name == "folder"]
     new = [source for source in folders if not store.has_result(source.store_kind, source.signature)]
     name, before = plan.sweep.name, {}
@@ -32,6 +37,18 @@ def changed_images(plan: Plan, store: Store) -> list[str]:
         "results count again"
         for source in new
         if source.config in before
+    ]
+
+
+def _changed_networks(plan: Plan, store: Store) -> list[str]:
+    name, networks = plan.sweep.name, named_networks(plan)
+    record = read_record(name, store) if networks else None
+    before = {entry["path"]: entry["digest"] for entry in (record or {}).get("pretrained", ())}
+    return [
+        f"{network.path}: holds other weights than at the last run of {name}, so that no earlier result holds for "
+        "them; with the earlier weights, these results count again"
+        for network in networks
+        if before.get(network.path, network.digest) != network.digest
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from edm.config import DataConfig, TrainingConfig
@@ -16,6 +17,7 @@ from experiments.sweep.spec import OPTIONS, Cell
 from experiments.sweep.tasks import Evaluation, SweepTask
 
 MAX_READ = 2000  # finished tasks that are compared with one, the newest first
+MODEL_FROM = "model.from"
 NETWORK = "network."  # what fields of the network as it is built begin with, which no sweep file has
 SECTION_NAMES = {"network": "network", "config": "training"}  # what sections of a stored training are called here
 # fields that do not identify a task
@@ -67,7 +69,8 @@ def in_sweep_fields(
 
 
 def _model_fields(cell: Cell) -> dict[str, Any]:
-    return {name: value for name, value in cell.parameters().items() if name.startswith("model.")}
+    found = {name: value for name, value in cell.parameters().items() if name.startswith("model.")}
+    return {name: value for name, value in found.items() if name != MODEL_FROM}  # whose weights are a difference
 
 
 def nearest(task: SweepTask, store: Store) -> NearestTask | None:
@@ -153,6 +156,22 @@ class DataContent:
         return self.signature
 
 
+@dataclass(frozen=True)
+class TrainedWeights:
+    """The digest of a trained network's weights, and the path of its file, which identifies nothing."""
+
+    digest: str
+    path: str
+
+    @classmethod
+    def of(cls, pretrained: Mapping[str, Any] | None) -> TrainedWeights | None:
+        """Return those of a trained network as it is stored; None of none."""
+        return None if pretrained is None else cls(pretrained["digest"], pretrained["path"])
+
+    def __str__(self) -> str:
+        return self.digest
+
+
 def _training_fields(content: dict[str, Any]) -> dict[str, Any]:
     own = {
         f"{SECTION_NAMES[section]}.{name}": value
@@ -161,7 +180,9 @@ def _training_fields(content: dict[str, Any]) -> dict[str, Any]:
         if name not in IGNORED
     }
     data = {f"data.{name}": value for name, value in content["data"]["config"].items() if name not in IGNORED}
-    return {**data, "data.content": DataContent.of(content["data"]), **own, "seed": content["seed"]}
+    of_files = {MODEL_FROM: "pretrained", "training.from": "start"}  # which records of earlier versions lack
+    trained = {name: TrainedWeights.of(content.get(key)) for name, key in of_files.items()}
+    return {**data, "data.content": DataContent.of(content["data"]), **own, **trained, "seed": content["seed"]}
 
 
 def _evaluation_fields(content: dict[str, Any]) -> dict[str, Any]:
@@ -188,6 +209,8 @@ def shown(value: Any) -> str:
         return f"{value.digest} ({value.where})"
     if isinstance(value, DataContent):
         return f"{value.signature} ({value.counts})" if value.counts else value.signature
+    if isinstance(value, TrainedWeights):
+        return f"{Path(value.path).name} (weights {value.digest[:12]})"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Mapping):

@@ -29,6 +29,7 @@ from experiments.sweep.tasks import DataSource, Evaluation, SweepTask, Training
 from experiments.tracking.records import recall_plan
 
 MAX_FIELDS = 12  # of one comparison with the nearest task
+BEGINNING = "network to begin with"  # what a trained network is to the training that begins with its weights
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ def _deleted(step: Dependency, store: Store) -> Dependency:
     """A step of a task that is done: a run repeats none that somebody deleted, only trainings that were damaged."""
     if step.status.state in ("done", "running") or store.was_damaged(step.kind, step.signature):
         return step
-    again = "; 'run --recompute missing' trains it again" if step.kind == "trainings" else ""
+    trained = step.kind == "trainings" and step.what != BEGINNING
+    again = "; 'run --recompute missing' trains it again" if trained else ""
     remark = f"not needed any more: what was made from it is done{again}"
     return replace(step, needed=False, nearest=None, remark=remark)
 
@@ -154,7 +156,7 @@ def _started(training: Training, store: Store) -> Iterator[Dependency]:
     """Yield the network with whose weights a training begins, if somebody has trained one."""
     for start in training.depends_on:
         status, path = status_of_task(start, store), start.pretrained.path if start.pretrained else ""
-        yield Dependency("start", "trainings", start.signature, status, f"the network of {path}")
+        yield Dependency(BEGINNING, "trainings", start.signature, status, f"the network of {path}")
 
 
 def _preparation(task: Preparation, store: Store) -> Dependency:

@@ -21,7 +21,7 @@ from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
 from experiments.sweep.metrics import ERRORS
 from experiments.sweep.spec import section_parameters
-from experiments.sweep.tasks import Evaluation, Training
+from experiments.sweep.tasks import Evaluation, Training, called
 from reports.metrics import CHANCE_NOTE, METRICS, NORMAL_95, shown, title_of, unscaled_title
 
 CARD, ATTRIBUTES = "README.md", ".gitattributes"
@@ -148,10 +148,10 @@ def _description(evaluation: Evaluation, parameters: int) -> str:
 def _trained(training: Training) -> str:
     """How a network came about, as the end of a sentence."""
     if training.pretrained is not None:
-        return f"was not trained here: it is that of {Path(training.pretrained.path).name}"
+        return f"was not trained here: it is that of {called(training.pretrained)}"
     trained = f"was trained on {training.config.total_kimg:g} thousand images"
     start = training.start
-    return trained if start is None else f"{trained}, beginning with the weights of {Path(start.path).name}"
+    return trained if start is None else f"{trained}, beginning with the network of {called(start)}"
 
 
 def _table(result: EvaluationResult) -> Iterator[str]:

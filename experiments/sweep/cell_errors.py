@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from experiments.sweep.diagnostics import show_value
 from experiments.sweep.spec import Cell
+from experiments.wording import count
 
 
 class CellError(ValueError):
@@ -27,6 +28,6 @@ def check_resolution(cell: Cell, halvings: int) -> None:
         raise refuse(
             cell,
             "sampling.resolution",
-            f"is not a multiple of {multiple}, as a network that halves images {halvings} times needs; "
+            f"is not a multiple of {multiple}, as a network that halves images {count(halvings, 'time')} needs; "
             f"use for example {larger}",
         )

@@ -15,6 +15,13 @@ from experiments.sweep.spec import SECTIONS, Cell, key_of, split_axis
 Outcome = tuple[Cell, str]  # a cell, and the signature of the canonical form of what it comes to
 Row = tuple[Any, ...]
 MOST_CELLS = 4  # that a sentence names
+SAME_WEIGHTS = "the files hold the same weights"
+BY_CONTENT = {  # axes of paths, which decide by what the files hold; and how values of each come to the same
+    "data.path": "they hold the same images",
+    "model.from": SAME_WEIGHTS,
+    "training.from": SAME_WEIGHTS,
+    "evaluation.statistics": "the files are the same",
+}
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,8 @@ def same_values(cells: Sequence[Outcome], axes: Sequence[str]) -> list[SameValue
 
 def decides_numbers(axis: str) -> bool:
     """Return whether an axis is more than a choice of what is shown, such as evaluation.metrics."""
+    if axis in BY_CONTENT:
+        return True
     section, name, _ = split_axis(axis)
     (field,) = (field for field in dataclasses.fields(SECTIONS[section]) if key_of(field) == name)
     return bool(field.metadata.get("identity", True))
@@ -86,6 +95,7 @@ def _reason(axis: str, cells: Sequence[Cell]) -> str:
             "give shorter half-lives, or set ema_rampup: null"
         )
     return {
+        **BY_CONTENT,
         "data.split_seed": "the folder has splits of its own",
         "training.kimg": "they take equally many steps",
         "training.label_dropout": "the images have no classes",

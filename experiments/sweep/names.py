@@ -10,6 +10,8 @@ from typing import Any
 from experiments.sweep.spec import SECTIONS, Cell, Sweep, split_axis
 from experiments.wording import did_you_mean, resembling
 
+MODEL, START = "model.from", "training.from"
+
 
 class CellNames:
     """Names the cells of a sweep by their axis values, such as tiny/no-attention/guidance=2.5/heun.
@@ -23,7 +25,7 @@ class CellNames:
         self._has_several_seeds = len({cell.seed for cell in cells}) > 1
         # by identity; with the cell or the section itself, so that no other one gets its id
         self._whole: dict[int, tuple[Cell, str]] = {}
-        self._parts: dict[tuple[str, int], tuple[object, str | None]] = {}
+        self._parts: dict[tuple[str, int, bool, bool], tuple[object, str | None]] = {}
 
     def of(self, cell: Cell) -> str:
         """Return the value of every axis, and the seed where there are several."""
@@ -41,16 +43,22 @@ class CellNames:
     def _part(self, section: str, axis: str, cell: Cell) -> str | None:
         """What an axis adds to a name; None where it is an option that the cell's value does not have."""
         config = getattr(cell, section)
-        known = self._parts.get((axis, id(config)))
+        key = axis, id(config), cell.model.source is None, cell.start is None  # which decide what fields a cell has
+        known = self._parts.get(key)
         if known is None:
-            part = _text(axis.split(".")[-1], cell.value(axis)) if cell.has(axis) else None
-            known = self._parts[axis, id(config)] = config, part
+            part = _text(self._called(axis), cell.value(axis)) if cell.has(axis) else None
+            known = self._parts[key] = config, part
         return known[1]
+
+    def _called(self, axis: str) -> str:
+        """The field of an axis; training.from in full beside model.from, of which a cell has one or the other."""
+        field = axis.split(".")[-1]
+        return axis if axis == START and MODEL in self._sweep.axes else field
 
 
 def _text(field: str, value: Any) -> str:
     """Text is shown alone, true and false as the field's name, any other value after the field's name."""
-    if isinstance(value, str):
+    if isinstance(value, str) and field != START:
         return value
     if isinstance(value, bool):
         return field if value else f"no-{field}"

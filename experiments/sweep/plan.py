@@ -20,7 +20,7 @@ from experiments.sweep.identity import VERSIONS
 from experiments.sweep.linking import link_evaluations, merge_evaluations
 from experiments.sweep.metrics import declare_metrics, fid_remedy
 from experiments.sweep.names import CellNames
-from experiments.sweep.preparations import Preparation, names_of, preparations_by_signature
+from experiments.sweep.preparations import Preparation, names_of, names_of_networks, preparations_by_signature
 from experiments.sweep.remarks import fields_without_effect, metrics_without_scores
 from experiments.sweep.shorter import Shorter, shorter_trainings
 from experiments.sweep.spec import SECTIONS, Cell, Sweep
@@ -85,9 +85,9 @@ class Plan:
             if guide is not None:
                 own = self._cell_names.within(TRAINING_SECTIONS, planned.cell)
                 names.setdefault(guide.signature, f"{own}/guide {planned.cell.sampling.guide}")
-        for training, start in ((task, start) for task in self.trained.values() for start in task.depends_on):
-            names.setdefault(start.signature, f"{names[training.signature]}/start")
-        return names | names_of(self.prepared.values(), names)
+        rest = {name: each.pretrained for name, each in self.trainings.items() if name not in names}
+        networks = names_of_networks({name: network for name, network in rest.items() if network is not None})
+        return names | networks | names_of(self.prepared.values(), names)
 
     def cell_name(self, planned: PlannedCell) -> str:
         """Return the readable name of a cell: the value of every axis, and the seed where there are several."""

@@ -15,6 +15,7 @@ from edm.config import (
     Extension,
     Features,
     FormerClassifierConfig,
+    Pretrained,
     SamplingConfig,
     Split,
 )
@@ -39,6 +40,7 @@ from experiments.sweep.tasks import (
     classifier_of,
     drawing_signature,
 )
+from experiments.wording import shortest_ends
 
 LEAST_NOISE_IMAGES = 1000
 # operations on one image at the resolution that the extractor takes; of the small classifier next to nothing
@@ -366,11 +368,21 @@ def names_of(preparations: Iterable[Preparation | DataSource], trainings: Mappin
 
     trainings: the names of trainings, after which exact solutions are called.
     """
+    return _distinct((each.signature, _name_of(each, trainings)) for each in preparations)
+
+
+def names_of_networks(networks: Mapping[str, Pretrained]) -> dict[str, str]:
+    """Return a readable name for each network that trainings begin with, by signature, such as network/birds."""
+    ends = shortest_ends(network.path for network in networks.values())
+    return _distinct((identity, f"network/{ends[network.path]}") for identity, network in networks.items())
+
+
+def _distinct(names: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return names by signature, in which those that are there already are followed by some of their signature."""
     by_name: dict[str, str] = {}
-    for each in preparations:
-        name = _name_of(each, trainings)
-        by_name[name if name not in by_name else f"{name}/{each.signature[:6]}"] = each.signature
-    return {signature: name for name, signature in by_name.items()}
+    for identity, name in names:
+        by_name[name if name not in by_name else f"{name}/{identity[:6]}"] = identity
+    return {identity: name for name, identity in by_name.items()}
 
 
 def _name_of(task: Preparation | DataSource, trainings: Mapping[str, str]) -> str:

@@ -11,8 +11,10 @@ from edm.discrete import DiscreteProcess
 from experiments.errors import UserError
 from experiments.inputs import Inputs
 from experiments.sweep.cell_errors import CellError, check_resolution, refuse
+from experiments.sweep.diagnostics import show_value
 from experiments.sweep.identity import canonical
 from experiments.sweep.spec import Cell, key_of
+from experiments.wording import count
 
 GUIDE = "sampling.guide"
 START = "training.from"
@@ -58,7 +60,7 @@ def check_start(cell: Cell, facts: DatasetFacts, path: str, inputs: Inputs) -> N
     side, multiple = facts.resolution, 2**network.halvings
     if side % multiple:
         sizes = f"{side}x{side} images of {cell.data.title} do not allow; use images whose side is a multiple of"
-        raise refuse(cell, START, f"halves images {network.halvings} times, which the {sizes} {multiple}")
+        raise refuse(cell, START, f"halves images {count(network.halvings, 'time')}, which the {sizes} {multiple}")
     check_resolution(cell, network.halvings)
     if cell.training.augment and (network.architecture == "edm2" or network.settings):
         what = "needs an input of the network for the augmentation, which that of training.from cannot have"
@@ -69,15 +71,19 @@ def check_start(cell: Cell, facts: DatasetFacts, path: str, inputs: Inputs) -> N
 
 def _check_model(cell: Cell, start: Pretrained, facts: DatasetFacts) -> None:
     """Raise CellError where `model` describes another network than training.from, or a guide has to be another one."""
+    network = start.to_train(facts.resolution, facts.num_classes, cell.model.dropout)
     own = canonical(cell.model.network(facts.channels, facts.resolution, facts.num_classes))
-    theirs = canonical(start.to_train(facts.resolution, facts.num_classes, cell.model.dropout))
+    theirs = canonical(network)
     others = [name for name in own | theirs if name != "init" and own.get(name) != theirs.get(name)]
     if cell.describes_network and others:
-        field = next(f for f in fields(ModelConfig) if getattr(cell.model, f.name) != f.default)
+        given = [field for field in fields(ModelConfig) if getattr(cell.model, field.name) != field.default]
+        wrong = [field for field in given if field.name in others]
+        field, names = (wrong[0], [each.name for each in wrong]) if wrong else (given[0], others)
+        has = ", ".join(f"{name} {show_value(getattr(network, name))}" for name in names)
         raise refuse(
             cell,
             f"model.{key_of(field)}",
-            f"describes another network than that of training.from, which differs in {', '.join(others)}; "
+            f"describes another network than that of training.from, which has {has}; "
             "remove it, as that network decides the fields of model",
         )
     guide = cell.sampling.guide
@@ -124,8 +130,10 @@ def _suitable(cell: Cell, field: str, path: str, facts: DatasetFacts, inputs: In
 
 def _check_channels(cell: Cell, field: str, network: NetworkConfig, facts: DatasetFacts) -> None:
     if network.image_channels != facts.channels:
-        channels = f"{network.image_channels} channels, and those of {cell.data.title} have {facts.channels}"
-        raise refuse(cell, field, f"draws images with {channels}; use {SUITABLE[field]}")
+        channels = f"{count(network.image_channels, 'channel')}, and those of {cell.data.title} have {facts.channels}"
+        convertible = cell.data.name == "folder" and network.image_channels in (1, 3)
+        remedy = f"set data.channels: {network.image_channels}, or use" if convertible else "use"
+        raise refuse(cell, field, f"draws images with {channels}; {remedy} {SUITABLE[field]}")
 
 
 def _check_side(cell: Cell, field: str, network: NetworkConfig, facts: DatasetFacts) -> None:

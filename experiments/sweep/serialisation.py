@@ -16,8 +16,9 @@ from pydantic_core import ValidationError
 from edm.config import DataConfig, Extension, Pretrained
 from edm.data.catalogue import CATALOGUE, DatasetFacts, facts, source_fingerprint
 from experiments.errors import UserError
+from experiments.store.sweep_records import PAST
 from experiments.sweep.aliases import Holdings
-from experiments.sweep.plan import Plan, plan_sweep
+from experiments.sweep.plan import Plan, PlannedCell, plan_sweep
 from experiments.sweep.schemas import validator
 from experiments.sweep.spec import SECTIONS, Cell, ReportConfig, ResourcesConfig, Sweep, by_attribute, unused_parameters
 from experiments.sweep.tasks import DataSource, SweepTask
@@ -44,7 +45,7 @@ def plan_to_json(plan: Plan) -> Content:
         "fields": {field: _column([cell[field] for cell in cells]) for field in cells[0] if field not in unused},
         "folders": [{"config": _data(config), "source": _facts(source)} for config, source in _folders(plan).items()],
         "statistics": _statistics(plan),
-        **({"pretrained": pretrained} if (pretrained := _pretrained(plan)) else {}),
+        **({"pretrained": [asdict(network) for network in networks]} if (networks := named_networks(plan)) else {}),
         "cells": _signatures_by_name(plan),
     }
 
@@ -103,11 +104,19 @@ def _statistics(plan: Plan) -> dict[str, str | None]:
     return {path: sha256 for path, sha256 in named if path is not None}
 
 
-def _pretrained(plan: Plan) -> list[Content]:
-    """The trained networks that cells name: on another machine their files may be absent."""
-    trainings = (training for planned in plan.cells for training in planned.evaluation.trainings)
-    found = dict.fromkeys(each.pretrained for each in trainings if each.pretrained is not None)
-    return [asdict(pretrained) for pretrained in found]
+def named_networks(plan: Plan) -> list[Pretrained]:
+    """Return the trained networks that cells name, once for each path; on another machine their files may be absent."""
+    found = {path: network for planned in plan.cells for path, network in _networks_of(planned) if network}
+    return [replace(network, path=path) for path, network in found.items() if path is not None]
+
+
+def _networks_of(planned: PlannedCell) -> Iterator[tuple[str | None, Pretrained | None]]:
+    """Yield the paths of a cell and the networks that it has by them; several paths may have the same network."""
+    cell, evaluation = planned.cell, planned.evaluation
+    yield cell.model.source, evaluation.training.pretrained
+    yield cell.start, evaluation.training.start
+    if cell.sampling.guide is not None and evaluation.guide is not None:
+        yield cell.sampling.guide.source, evaluation.guide.pretrained
 
 
 def _signatures_by_name(plan: Plan) -> dict[str, dict[str, str]]:
@@ -196,9 +205,10 @@ def _tables(report: Content | list[Content]) -> list[Content]:
 
 def _unreadable(path: Path, error: Exception) -> UserError:
     reason = str(error).splitlines()[0]
-    return UserError(
-        f"{path}: cannot be read ({type(error).__name__}: {reason}); run the sweep again from its file to replace it"
-    )
+    remedy = "run the sweep again from its file to replace it"
+    if path.parent.name == PAST:
+        remedy = "it is of an earlier version of the sweep, which 'edm-sweep gc --past' leaves out and deletes"
+    return UserError(f"{path}: cannot be read ({type(error).__name__}: {reason}); {remedy}")
 
 
 def _cells(fields: dict[str, Any]) -> Iterator[Cell]:

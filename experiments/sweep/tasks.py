@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Literal
 
 from edm.config import (
@@ -205,6 +206,11 @@ class Training(HasResult):
     def depends_on(self) -> tuple[Training, ...]:
         """What must be done first."""
         return () if self.begins_with is None else (self.begins_with,)
+
+
+def called(pretrained: Pretrained) -> str:
+    """Return how people are told of a trained network: the end of its path, and of which weights it is."""
+    return f"{Path(pretrained.path).name or pretrained.path} (weights {pretrained.digest[:12]})"
 
 
 @by_identity

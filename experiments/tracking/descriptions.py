@@ -10,7 +10,7 @@ from experiments.store.folders import listed
 from experiments.store.layout import DENOISING, GRIDS, PAIRS, SAMPLES
 from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.sweep.metrics import headlines
-from experiments.sweep.tasks import Evaluation
+from experiments.sweep.tasks import Evaluation, Training, called
 from experiments.wording import duration
 from reports.metrics import METRICS, NORMAL_95, common_decimals, is_rounding, metric_info, shown, title_of
 
@@ -44,11 +44,16 @@ def describe_evaluation(evaluation: Evaluation, result: EvaluationResult, run_id
     return "\n\n".join(part for part in (*parts, *others) if part)
 
 
-def describe_training(result: TrainingResult, run_id: str, folder: Path) -> str:
+def describe_training(training: Training, result: TrainingResult, run_id: str, folder: Path) -> str:
     """Return what a training came to and its newest sample grid, as Markdown. folder: with its files."""
+    if training.pretrained is not None:
+        origin = ("Network that was trained elsewhere", called(training.pretrained))
+        return _table(("", ""), [origin, ("Parameters", f"{result.parameters:,}")])
     losses = {"Loss": result.loss, "Loss on the val split": result.val_loss}
     rows = [(name, f"{value:.4f}") for name, value in losses.items() if value is not None]
     rows += [("Parameters", f"{result.parameters:,}"), ("Images seen", f"{result.kimg:,g} thousand")]
+    if training.start is not None:
+        rows.append(("Began with the network of", called(training.start)))
     if result.continues:
         rows.append(("Began where this training ended", result.continues))
     rows.append(("Training took", f"{duration(result.seconds)} on {result.device}"))

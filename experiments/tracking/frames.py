@@ -6,12 +6,11 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from edm.config import NetworkConfig, Pretrained
+from edm.config import NetworkConfig
 from experiments.store.journal import Journal
 from experiments.store.layout import JOURNAL, VALIDATION
 from experiments.store.results import EvaluationResult, TrainingResult
@@ -23,7 +22,7 @@ from experiments.sweep.forms import scores_to_compute
 from experiments.sweep.metrics import ERRORS, HEADLINES, baselines_of, describe_reference, metrics_of
 from experiments.sweep.plan import Plan, PlannedCell
 from experiments.sweep.spec import OPTIONS, Cell, section_parameters, unused_parameters
-from experiments.sweep.tasks import Evaluation, Training
+from experiments.sweep.tasks import Evaluation, Training, called
 
 ABSENT = "-"  # the value of an axis, or of an extension's option, that means nothing in a cell
 
@@ -117,15 +116,11 @@ def _pretrained_notes(evaluation: Evaluation) -> Iterator[str]:
     """Yield a remark on each network that was not trained here, or not from the start."""
     for who, training in zip(("pretrained", "its guide is pretrained"), evaluation.depends_on, strict=False):
         if training.pretrained is not None:
-            yield f"{who}: the network of {_origin(training.pretrained)}"
+            yield f"{who}: the network of {called(training.pretrained)}"
     for who, training in zip(("", "its guide was "), evaluation.depends_on, strict=False):
         if training.start is not None:
-            began = f"the training began with the network of {_origin(training.start)}"
+            began = f"the training began with the network of {called(training.start)}"
             yield f"{who}fine-tuned: {began}{_new_classes(training.start.network, training.network)}"
-
-
-def _origin(pretrained: Pretrained) -> str:
-    return f"{Path(pretrained.path).name} (weights {pretrained.digest[:12]})"
 
 
 def _new_classes(before: NetworkConfig, now: NetworkConfig) -> str:

@@ -232,7 +232,7 @@ class Mirror:
         for line in Journal(folder / VALIDATION).read()[-1:]:  # again: now that there is a model to show it at
             step = line["step"] * training.config.batch_size
             metrics += curve_metrics(line, step, self._sent_ms(run, CURVES[VALIDATION], step))
-        tags = [*training_tags(result), *description_tags(run, describe_training(result, run.run_id, folder))]
+        tags = [*training_tags(result), *description_tags(run, describe_training(training, result, run.run_id, folder))]
         self._finish(training, result, at_model(metrics, model, training.data), tags, (CONFIG, LOG))
 
     def _send_curves(self, run: MirroredRun, training: Training, folder: Path) -> None:

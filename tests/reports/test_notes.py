@@ -57,7 +57,7 @@ def test_remarks_name_their_cells(tmp_path: Path) -> None:
 
 
 def test_the_state_line_counts_cells_without_scores() -> None:
-    assert state_line(frame()) == "4 cells, all done"
+    assert state_line(frame()) == "4 cells, all done" and state_line(frame()[:1]) == "1 cell, all done"
     made = frame().assign(status=["missing", "missing", "stopped", "done"])
     assert state_line(made) == "4 cells, 2 of them missing and 1 stopped early as clearly worse"
     made = frame().assign(status=["missing", "pruned", "stopped", "done"])

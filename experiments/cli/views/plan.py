@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from edm.cost import num_parameters
 from experiments.cli.views.tables import TextTable, name, numbers, values
@@ -15,7 +14,7 @@ from experiments.sweep.jobs import Task
 from experiments.sweep.plan import Plan, PlannedCell
 from experiments.sweep.preparations import Preparation, WeightsDownload
 from experiments.sweep.tasks import DataSource, Training
-from experiments.wording import count, duration, shortened_list, size
+from experiments.wording import count, duration, shortened_list, shortest_ends, size
 
 MAX_ROWS = 40
 IN_STORE = "in the store"
@@ -133,15 +132,15 @@ def plan_lines(plan: Plan, schedule: Schedule, estimate: Forecast) -> Iterator[s
 def _start_line(plan: Plan, left: Sequence[Task]) -> Iterator[str]:
     """Yield a sentence on the trainings that begin with networks that somebody has trained."""
     starts = [task.start for task in left if isinstance(task, Training) and task.start is not None]
-    names = dict.fromkeys(Path(start.path).name for start in starts)
-    if names:
+    if starts:
         verb = "begins" if len(starts) == 1 else "begin"
-        yield f"{count(len(starts), 'training')} {verb} with the weights of {shortened_list(list(names))}"
+        names = [*shortest_ends(start.path for start in starts).values()]
+        yield f"{count(len(starts), 'training')} {verb} with the weights of {shortened_list(names)}"
 
 
 def _shorter_line(plan: Plan, schedule: Schedule) -> Iterator[str]:
     """Yield a sentence on what is not trained, as trainings begin where shorter ones end."""
-    left = [task for task in schedule.of("waiting") if isinstance(task, Training) and task.signature in plan.trainings]
+    left = [task for task in schedule.of("waiting") if isinstance(task, Training) and task.signature in plan.trained]
     saved_kimg = {task.signature: begins_at_kimg(task, schedule) for task in left}
     begin = sum(signature in schedule.continuing for signature in saved_kimg)
     if begin:

@@ -21,7 +21,7 @@ from experiments.store.results import ComputingRecord, TrainingResult
 from experiments.store.store import Store
 from experiments.store.training_records import saved_step
 from experiments.sweep.code_parts import parts_of
-from experiments.sweep.tasks import Training
+from experiments.sweep.tasks import Training, called
 from experiments.trials.assets import ensure_data
 from experiments.trials.code import Code, begun_with, code_now, code_of, made_from
 from experiments.trials.context import Interrupted, TrialContext, device_name, write_config
@@ -129,6 +129,8 @@ def _attempt(
             "training %s on %s%s, %d threads, %s, from step %d",
             *(training.signature, device, group.team.remark, context.threads, computing, state.step),
         )
+        if training.start is not None and not state.step:
+            log.info("begins with the network of %s", called(training.start))
         observer = TrainingObserver(folder, checkpoints, data, examples, context, group)
         reporter = ProgressReporter(store, context, folder, "kimg", state.config.total_kimg)
         reporter.phase("compiling the network" if state.computing.compiled else "taking the first steps")

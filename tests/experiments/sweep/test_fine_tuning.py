@@ -4,7 +4,9 @@ import json
 import math
 import re
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,14 +17,20 @@ import edm
 from edm import registry
 from edm.config import ModelConfig
 from edm.files import MODEL, load_model, save_model
+from edm.pretrained.read import digest_of
 from experiments.errors import UserError
+from experiments.inspection.compare import compare
+from experiments.inspection.config_diff import shown
+from experiments.inspection.explain import explain
 from experiments.inspection.status import StatusReader
+from experiments.store.layout import LOG
 from experiments.store.results import TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.sweep.serialisation import plan_from_json, plan_to_json
 from experiments.sweep.tasks import Training
 from experiments.tracking.frames import results_frame, scores_in_store
+from experiments.tracking.records import record_plan
 from experiments.trials.perform import perform
 from tests.commandline import invoke
 from tests.edm.pretrained.published import nvlabs_file
@@ -75,7 +83,7 @@ def test_the_network_is_that_of_the_file_and_is_taken_in_first(model: Path, tmp_
     start, training = trainings_of(plan)
     assert start.pretrained is not None and training.depends_on == (start,)
     assert training.network == load_model(model / MODEL).config and training.flops > 0
-    assert list(plan.trained) == [training.signature] and plan.names[start.signature] == "tuned/start"
+    assert list(plan.trained) == [training.signature] and plan.names[start.signature] == "network/model"
 
 
 def test_identity_is_the_weights_not_the_path(model: Path, tmp_path: Path) -> None:
@@ -123,6 +131,7 @@ def test_it_begins_where_the_other_training_ended(done: tuple[Plan, Store], mode
     assert losses(store, training)[0] < 0.9 * from_the_start[0]
     taken, tuned = load_model(model / MODEL), edm.load(store.folder_of(training))
     assert tuned.sigma_data == taken.sigma_data
+    assert "begins with the network of model (weights " in (store.folder_of(training) / LOG).read_text()
     result = store.finished(TrainingResult, training.signature)
     assert "fine-tuning" in result.code and "start: pretrained" in result.code
 
@@ -194,6 +203,26 @@ def test_a_recorded_sweep_is_planned_again_without_the_file(model: Path, tmp_pat
     assert again.evaluations == plan.evaluations and again.trainings == plan.trainings
 
 
+@pytest.mark.parametrize(
+    ("axis", "values"),
+    [
+        ("training.from", "[{path}, {copy}, null]"),
+        ("model.from", "[{path}, {copy}]"),
+        ("sampling.guide", "[{{from: {path}}}, {{from: {copy}}}]"),
+    ],
+)
+def test_a_recorded_sweep_may_name_the_same_weights_by_several_paths(
+    model: Path, tmp_path: Path, axis: str, values: str
+) -> None:
+    shutil.copytree(model, tmp_path / "copy")
+    shape = "sampling:   {{guidance: 2, " if axis == "sampling.guide" else "sampling:   {{"
+    text = SWEEP.replace("from: {path}, ", "").replace("sampling:   {{", shape)
+    written_values = values.format(path=model, copy=tmp_path / "copy").replace("{", "{{").replace("}", "}}")
+    plan = planned(tmp_path, model, text=f"{text}grid:\n  {axis}: {written_values}\n")
+    again = plan_from_json(json.loads(json.dumps(plan_to_json(plan))), tmp_path)
+    assert again.evaluations == plan.evaluations and again.sweep.cells == plan.sweep.cells
+
+
 def test_a_file_that_changed_after_planning_blocks_the_training(model: Path, store: Store, tmp_path: Path) -> None:
     plan = planned(tmp_path, model)
     start, training = trainings_of(plan)
@@ -212,14 +241,19 @@ def test_the_commands_speak_of_it(model: Path, store: Store, tmp_path: Path) -> 
     with without_ray():
         ran = invoke("run", file, "--store", store.root)
     assert ran.returncode == 0 and "not up to date" not in ran.stdout, ran.stdout + ran.stderr
-    assert re.search(r"done read tuned/start .*done train tuned:", ran.stdout, re.DOTALL)
+    assert re.search(r"done read network/model .*done train tuned:", ran.stdout, re.DOTALL)
     assert f"thenetworkof{model}" in "".join(invoke("why", "tuned", "--store", store.root).stdout.split())
     content = json.loads(invoke("plan", file, "--store", store.root, "--json").stdout)
     assert content["trainings"][0]["from"] == content["pretrained"][0]["signature"]
     assert "fine-tuned: " in (store.root / "reports" / "tuned" / "report.html").read_text()
+    with closing(sqlite3.connect(store.root / "mlflow.db")) as database:
+        query = "SELECT name, value FROM runs JOIN tags USING (run_uuid) WHERE key = 'mlflow.note.content'"
+        described = dict(database.execute(query).fetchall())
+    assert "| Network that was trained elsewhere | model (weights " in described["network/model"]
+    assert "Training took" not in described["network/model"]
     published = invoke("publish", "tuned", "--to", tmp_path / "published", "--store", store.root)
     assert published.returncode == 0, published.stderr
-    assert "beginning with the weights of model" in (tmp_path / "published" / "README.md").read_text()
+    assert "beginning with the network of model (weights " in (tmp_path / "published" / "README.md").read_text()
     accepted = invoke("accept", "tuned", "--store", store.root)
     assert accepted.returncode == 0, accepted.stderr
 
@@ -277,12 +311,76 @@ def test_a_network_of_ones_own_is_published_drawn_from_and_trained_on(
     assert "needs the code of 'own' (own.py, own); list its file under extensions" in refused.stderr
 
 
+def test_networks_have_the_names_of_their_files(model: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other" / "model"
+    shutil.copytree(model, other)
+    change(other)
+    text = SWEEP.replace("from: {path}, ", "") + f"grid:\n  training.from: [{{path}}, {other}]\n"
+    plan = planned(tmp_path, model, text=text)
+    starts = [name for name in plan.names.values() if name.startswith("network/")]
+    assert starts == [f"network/{tmp_path.name}/model", "network/other/model"]
+    assert planned(tmp_path, other).names.keys() & plan.names.keys()
+
+
+def test_the_network_itself_and_its_fine_tuning_have_names_of_their_own(model: Path, tmp_path: Path) -> None:
+    axes = "zip: {{model.from: [null, {path}, null], training.from: [null, null, {path}]}}\n"
+    plan = planned(tmp_path, model, text=SWEEP.replace("from: {path}, ", "") + axes)
+    names = [plan.cell_name(cell) for cell in plan.cells]
+    assert names == ["training.from=null", str(model), f"training.from={model}"]
+
+
+def test_files_with_the_same_weights_are_remarked_on(model: Path, tmp_path: Path) -> None:
+    shutil.copytree(model, tmp_path / "copy")
+    text = SWEEP.replace("from: {path}, ", "") + f"grid:\n  training.from: [null, {{path}}, {tmp_path / 'copy'}]\n"
+    plan = planned(tmp_path, model, text=text)
+    same = f"training.from: {model} and {tmp_path / 'copy'} come to the same computation, which is done once"
+    assert plan.equivalences == [f"{same}: the files hold the same weights"]
+
+
+def test_diff_and_why_compare_the_weights_that_trainings_begin_with(
+    done: tuple[Plan, Store], model: Path, tmp_path: Path
+) -> None:
+    store, begins = done[1], f"model (weights {digest_of(load_model(model / MODEL))[:12]})"
+    text = SWEEP.replace("from: {path}, ", "") + "grid:\n  training.from: [null, {path}]\n"
+    record_plan(planned(tmp_path, model, text=text), store)
+    found = compare("tuned:from=null", f"tuned:{model}", store).fields
+    (difference,) = (one for one in found if not one.field.startswith("model."))
+    assert (difference.field, shown(difference.here), shown(difference.there)) == ("training.from", "none", begins)
+    remarks = [step.remark for step in explain(f"tuned:{model}", store).steps if step.what == "training"]
+    assert f"training.from is {begins}, there none" in remarks[0]
+
+
+def test_diff_compares_the_weights_of_trained_networks(model: Path, store: Store, tmp_path: Path) -> None:
+    shutil.copytree(model, tmp_path / "other")
+    change(tmp_path / "other")
+    text = SWEEP.replace("from: {path}, ", "") + f"grid:\n  model.from: [{{path}}, {tmp_path / 'other'}]\n"
+    record_plan(planned(tmp_path, model, text=text), store)
+    (difference,) = compare(f"tuned:{model}", f"tuned:{tmp_path / 'other'}", store).fields
+    assert difference.field == "model.from" and shown(difference.there).startswith("other (weights ")
+
+
+def test_a_plan_says_that_a_network_has_changed_since_the_last_run(model: Path, store: Store, tmp_path: Path) -> None:
+    file = written(tmp_path, model)
+    record_plan(planned(tmp_path, model), store)
+    assert "other weights" not in invoke("plan", file, "--store", store.root).stdout
+    change(model)
+    for sweep in (file, "tuned"):
+        said = invoke("plan", sweep, "--store", store.root)
+        assert f"Warning: {model}: holds other weights than at the last run of tuned, so that" in said.stdout, said
+
+
+def test_the_plan_counts_only_what_is_trained(model: Path, store: Store, tmp_path: Path) -> None:
+    file = written(tmp_path, model, SWEEP + "grid:\n  training.kimg: [0.32, 0.64]\n")
+    said = invoke("plan", file, "--store", store.root).stdout
+    assert "1 training begins where a shorter one ends: 0.64 of 0.96 kimg are left to train" in said
+
+
 def test_status_says_why_it_cannot_begin(model: Path, store: Store, tmp_path: Path) -> None:
     plan = planned(tmp_path, model)
     change(model)
     run_all(plan, store)
     (cell,) = StatusReader(plan, store).cells()
-    assert cell.status.state == "failed" and "tuned/start failed: " in cell.status.note
+    assert cell.status.state == "failed" and "network/model failed: " in cell.status.note
 
 
 @pytest.mark.parametrize(
@@ -294,8 +392,12 @@ def test_status_says_why_it_cannot_begin(model: Path, store: Store, tmp_path: Pa
             ("model.preset=nano",),
             "model.preset: 'nano' describes another network than that of training.from",
         ),
-        (("model.norm=group",), "which differs in channels, depths, heads, bridge_heads, norm; remove it"),
-        (("data.name=cifar10",), "draws images with 1 channels"),
+        (
+            ("model.norm=group",),
+            "model.norm: 'group' describes another network than that of training.from, which has norm 'batch'",
+        ),
+        (("model.channels=24",), "model.channels: 24 describes another network"),
+        (("data.name=cifar10",), "draws images with 1 channel, and those of cifar10 have 3; use images like"),
         (("sampling.guide={channels: 8}", "sampling.guidance=2"), "which the network of training.from decides"),
         (("sampling.resolution=9",), "sampling.resolution: 9 is not a multiple of 4"),
     ],

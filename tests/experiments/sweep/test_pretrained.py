@@ -140,7 +140,7 @@ def test_a_file_that_changed_after_planning_fails_with_a_sentence(model: Path, s
         ("model:      {{from: {path}, preset: nano}}", "rows.yaml:2: model.preset: is decided by the network"),
         ("model:      {{from: 3}}", "rows.yaml:2: model.from: expected text, not 3"),
         ("model:      {{frm: {path}}}", "did you mean 'from'?"),
-        ("model:      {{from: {path}}}\ndata: {{name: cifar10}}", "draws images with 1 channels"),
+        ("model:      {{from: {path}}}\ndata: {{name: cifar10}}", "draws images with 1 channel, and"),
         ("model:      {{from: {path}}}\ndata: {{name: fashion_mnist}}", "draws 8x8 images"),
     ],
 )
