@@ -14,11 +14,10 @@ from experiments.store.store import Store
 from experiments.store.sweep_records import forget_past, forget_sweep, named_tasks, recorded_sweeps
 from experiments.sweep.plan import Plan
 from experiments.tracking.records import recall_past_plans, recall_plan, recall_sweep, record_plan
-from tests import ROOT
 from tests.planning import load_sweep, plan_sweep
-from tests.test_sweeps import PRETRAINED
+from tests.test_sweeps import SWEEPS
+from tests.test_sweeps import planned as planned_of_files
 
-SHIPPED = sorted(path for path in (ROOT / "sweeps").glob("*.yaml") if path.stem not in PRETRAINED)
 RICH = """\
 name: rich
 data:       {name: digits}
@@ -46,9 +45,9 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 def test_a_shipped_sweep_is_recalled_as_it_was(path: Path, tmp_path: Path) -> None:
-    plan, store = planned(path), Store(tmp_path)
+    plan, store = planned_of_files(path.stem), Store(tmp_path)
     record_plan(plan, store)
     assert recorded_sweeps(store) == [plan.sweep.name]
     assert recall_sweep(plan.sweep.name, store) == plan.sweep
