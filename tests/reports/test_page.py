@@ -160,6 +160,9 @@ def test_the_page_begins_with_what_is_asked_and_what_is_found() -> None:
     )
     sentence = finding(made.tables)
     assert sentence.startswith("The best FID test is 0.69 ± 0.11 (micro, attention=no, guidance=1, euler), and ")
+    assert "others are not significantly different" in sentence
+    by_column = replace(DIGITS, rows=DIGITS.axes[:-1], columns=DIGITS.axes[-1:])
+    assert "others of its column are not significantly different" in finding(result_tables(digits(), by_column))
     assert (
         "the largest significant main effect is guidance, 2 instead of 1: +0.81 ± 0.23 FID test, higher in 12 of 12"
         in sentence

@@ -203,9 +203,7 @@ def test_files_that_are_left_out_are_named(tmp_path: Path, pictures: Path) -> No
     assert expected in json.loads(command("plan", sweep, "--store", tmp_path / "store", "--json"))["warnings"]
 
 
-def test_remarks_are_about_the_folder_that_was_given_and_not_another_of_the_same_images(
-    tmp_path: Path, pictures: Path
-) -> None:
+def test_remarks_are_about_the_folder_that_was_given(tmp_path: Path, pictures: Path) -> None:
     shutil.copytree(pictures, tmp_path / "alone")
     (pictures / "labels.csv").touch()
     options = ("--resolution", 8, "--store", tmp_path / "store")
