@@ -325,7 +325,8 @@ def _without_classes(root: Path, choice: Choice, classes: Sequence[str]) -> tupl
     """Return a remark on a column that a person has named, and that tells no two classes apart."""
     if classes or choice.label in (None, NO_LABELS):
         return ()
-    return (f"{root}: all images have the same label in the column {choice.label}, so that there are no classes",)
+    same = f"all images have the same label in the column {choice.label}, so that there are no classes"
+    return (f"{root}: {LABEL_KEY}: {same}",)
 
 
 def _given_labels(root: Path, listing: Listing) -> GivenLabels | None:

@@ -120,7 +120,10 @@ def test_labels_in_json_may_be_of_any_type_but_lists_and_objects(values: list, c
 def test_classes_that_cannot_be_learned_are_remarked_on(tmp_path: Path) -> None:
     same = flat(tmp_path / "same", csv_of(pairs(labels=["owl"] * 20)))
     (remark,) = facts(config(same, label_column="label")).remarks
-    assert remark == f"{same}: all images have the same label in the column label, so that there are no classes"
+    assert (
+        remark
+        == f"{same}: label_column: all images have the same label in the column label, so that there are no classes"
+    )
     from_one = flat(tmp_path / "one", csv_of(pairs(labels=[str(1 + i % 2) for i in range(20)])))
     (remark,) = facts(config(from_one, label_column="label")).remarks
     assert "1 of 3 classes (0)" in remark and remark.endswith("or number classes from 0 without gaps")

@@ -466,7 +466,8 @@ def test_a_file_that_is_not_text_or_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("training.kimg", "expected section.field=value"),
+        ("training.kimg", "or seeds=[0, 1]; add the field and the value"),
+        ("report=null", "or seeds=[0, 1]; add the field and the value"),
         ("kimg=10", "expected section.field=value"),
         ("traning.kimg=10", "did you mean 'training'?"),
         ("training.kimgs=10", "--set training.kimgs=10: training.kimgs: unknown field; did you mean 'kimg'?"),
