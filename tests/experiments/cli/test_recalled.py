@@ -88,6 +88,9 @@ def test_images_that_changed_since_the_last_run_are_pointed_out(folder: Path, st
         assert f"Warning: {folder}: has other images than at the last run of birds (40 then, 41 now), so" in told
     (folder / "a" / "new.png").unlink()
     assert "other images" not in command("plan", file, store=store).output
+    (folder / "a" / "0.png").rename(folder / "b" / "new.png")
+    told = " ".join(command("plan", file, store=store).output.split())
+    assert "has other images or other labels than at the last run of birds, so that no earlier result" in told
 
 
 def test_without_its_network_it_goes_on_from_the_store(tmp_path: Path, store: Store) -> None:
