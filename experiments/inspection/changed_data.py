@@ -1,4 +1,4 @@
-"""Whether the images of a folder or their labels have changed: since the last run of a sweep, or since a task failed."""
+"""Whether the images of a folder or their labels have changed: since the last run of a sweep, or a task failed."""
 
 from __future__ import annotations
 
