@@ -30,7 +30,7 @@ def changed_images(plan: Plan, store: Store) -> list[str]:
         f"{source.config.path}: has {_other(before[source.config].images, source.images, name)}, so that no earlier "
         "result holds for them; with the earlier ones, these results count again"
         for source in new
-        if source.config in before
+        if source.config in before and before[source.config].signature != source.signature
     ]
 
 

@@ -93,6 +93,14 @@ def test_images_that_changed_since_the_last_run_are_pointed_out(folder: Path, st
     assert "has other images or other labels than at the last run of birds, so that no earlier result" in told
 
 
+def test_images_that_were_never_prepared_have_not_changed(folder: Path, store: Store) -> None:
+    (folder / "a" / "0.png").write_bytes(b"broken, so that the first run fails")
+    folder_module._opened.clear()  # as in another process
+    record_plan(plan_sweep(load_sweep(folder.parent / "birds.yaml")), store)
+    for words in (("plan", "birds"), ("plan", str(folder.parent / "birds.yaml"))):
+        assert "last run of birds" not in " ".join(command(*words, store=store).output.split())
+
+
 def test_without_its_network_it_goes_on_from_the_store(tmp_path: Path, store: Store) -> None:
     save_model(Denoiser(NetworkConfig(1, 8, 10, 8, (1,), (0,), 0), 0.5), tmp_path / "own.safetensors")
     text = SWEEP.replace("{{preset: nano}}", "{{from: {folder}}}").replace("training: ", "#")
