@@ -112,7 +112,7 @@ def _read_tables(
     unlabelled = [path for path in paths if path not in by_path]
     if unlabelled:
         raise DataError(
-            f"{root}: {listed(list(contents))} has no line for {len(unlabelled):,} of {len(paths):,} images "
+            f"{root}: {listed(list(contents))} {'has' if len(contents) == 1 else 'have'} no line for {len(unlabelled):,} of {len(paths):,} images "
             f"({listed(unlabelled)}); add the lines or remove the images"
         )
     return _numbered(root, _whole([by_path[path] for path in paths]))

@@ -191,8 +191,8 @@ def write_page(report: Report, folder: Path, formats: tuple[str, ...] = (), figu
         return write_report(report, folder, formats or FORMATS, figures or renewed)
     except OSError as error:
         raise UserError(
-            f"{folder}: the report cannot be written ({error}); choose another folder with 'report --out FOLDER', or "
-            "another store with --store"
+            f"{folder}: the report cannot be written ({error.strerror}); choose another folder with "
+            "'report --out FOLDER', or another store with --store"
         ) from None
 
 
@@ -223,7 +223,7 @@ def write_paper_figures(report: Report, folder: Path, console: Console) -> None:
     try:
         write_figures(charts, folder)
     except OSError as error:
-        raise UserError(f"--figures {folder}: cannot be written ({error}); choose another folder") from None
+        raise UserError(f"--figures {folder}: cannot be written ({error.strerror}); choose another folder") from None
     say(console, f"Wrote {count(len(charts), 'figure')} as SVG and PDF, and captions.txt: {folder}")
 
 

@@ -146,6 +146,13 @@ def test_every_split_may_have_its_own_table(tmp_path: Path) -> None:
     assert known.num_classes == 2 and known.splits == {"train": 20, "val": 4, "test": 4}
 
 
+def test_images_without_a_line_in_any_of_the_tables_are_named(tmp_path: Path) -> None:
+    for split, names in {"train": NAMES, "val": NAMES[:4], "test": NAMES[:4]}.items():
+        flat(tmp_path / split, csv_of(pairs(names, KINDS[: len(names)])), "metadata.csv", names)
+    (tmp_path / "val" / "metadata.csv").unlink()
+    assert "test/metadata.csv and train/metadata.csv have no line for 4 of 28 images (val/00.png" in refused(tmp_path)
+
+
 def test_one_table_may_have_all_splits(tmp_path: Path) -> None:
     names = [f"{split}/{name}" for split, count in (("train", 20), ("val", 4), ("test", 4)) for name in NAMES[:count]]
     every = csv_of([(name, "cat" if name < "train/10" else "owl") for name in names])
