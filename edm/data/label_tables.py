@@ -111,8 +111,9 @@ def _read_tables(
     by_path = _by_path(root, lines, label, frozenset(paths))
     unlabelled = [path for path in paths if path not in by_path]
     if unlabelled:
+        have = "has" if len(contents) == 1 else "have"
         raise DataError(
-            f"{root}: {listed(list(contents))} {'has' if len(contents) == 1 else 'have'} no line for {len(unlabelled):,} of {len(paths):,} images "
+            f"{root}: {listed(list(contents))} {have} no line for {len(unlabelled):,} of {len(paths):,} images "
             f"({listed(unlabelled)}); add the lines or remove the images"
         )
     return _numbered(root, _whole([by_path[path] for path in paths]))

@@ -133,7 +133,7 @@ def test_a_run_that_adds_no_result_keeps_a_report_with_more(
     for name in (lost := list(plan.evaluations)[1:]):
         shutil.rmtree(store.folder("evaluations", name))
     told, statuses = run(1, lost)
-    assert "report.html (with 4 earlier results: this run added none to the 1 that the sweep has now)" in told
+    assert "report.html (with 4 earlier results: this run added none, and the sweep has only 1 now)" in told
     assert statuses == ["done"] * 4
     told, statuses = run(1, lost[1:])  # one more
     assert "earlier results" not in told and sorted(statuses) == ["done", "done", "missing", "missing"]
