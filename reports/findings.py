@@ -21,7 +21,9 @@ def question(report: Report) -> str:
     axes = [axis for axis in report.layout.axes if report.frame[axis].astype(str).nunique() > 1]
     parts = [f"{name} ({_values(report, axis)})" for axis, name in zip(axes, short_axes(tuple(axes)), strict=True)]
     cells, trainings = len(report.frame), report.frame["training"].nunique() if "training" in report.frame else 0
-    size = f"{cells} cells{_seeds(report)}" + (f" from {trainings} trainings" if trainings else "")
+    size = f"{cells} cells{_seeds(report)}" + (
+        f" from {trainings} training{'s' if trainings > 1 else ''}" if trainings else ""
+    )
     return f"Compares {', '.join(parts)}: {size}." if parts else f"{size}."
 
 

@@ -104,13 +104,15 @@ def report(
 
 
 def _show_tables(report: Report, sources: Sequence[Source], console: Console) -> None:
-    """Print the tables, and which of the sweeps have other images than when they were run."""
+    """Print the tables, which of the sweeps have other images than when they were run, and metrics that none has."""
     from experiments.inspection.changed_data import changed_images
+    from experiments.sweep.remarks import metrics_without_scores
 
     show_tables(report, ", ".join(dict.fromkeys(source.place for source in sources)), console)
     for source in sources:
         if source.has_own_record:  # neither a bundle's nor a server's
-            for remark in changed_images(source.plan, source.store):
+            lacking = metrics_without_scores(source.plan.sweep.report, source.plan.evaluations.values())
+            for remark in (*changed_images(source.plan, source.store), *lacking):
                 say(console, f"Warning: {remark}")
 
 

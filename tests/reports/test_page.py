@@ -158,6 +158,7 @@ def test_the_page_begins_with_what_is_asked_and_what_is_found() -> None:
         "Compares preset (nano, micro), attention (no, yes), guidance (1, 2), sampler (euler, heun, stochastic_heun): "
         "24 cells from 2 trainings."
     )
+    assert question(replace(made, frame=digits().assign(training="a"))).endswith(": 24 cells from 1 training.")
     sentence = finding(made.tables)
     assert sentence.startswith("The best FID test is 0.69 ± 0.11 (micro, attention=no, guidance=1, euler), and ")
     assert "others are not significantly different" in sentence

@@ -354,6 +354,11 @@ def test_overrides_replace_a_field_and_seeds(tmp_path: Path) -> None:
         ("[1, 2]", "[1, 2", "x.yaml:8: invalid YAML (expected ',' or ']', but got '<stream end>'); correct the syntax"),
         ("model: {preset: nano}", "model: nano", "x.yaml:2: model: 'nano' is not a mapping"),
         (
+            "model: {preset: nano}",
+            "report: {baseline: model.attention}",
+            "report.baseline: 'model.attention' is not a mapping; write for example {model.attention: true}",
+        ),
+        (
             "name: trial",
             "name: ../trial",
             "x.yaml:1: name: '../trial' cannot be the name of a sweep; use at most 100 letters, digits",
