@@ -136,7 +136,11 @@ def _of_cells(frame: pd.DataFrame, rows: Sequence[CellRow], layout: Layout, choi
 def _notes(rows: Sequence[CellRow], choice: _Choice) -> Iterator[str]:
     """Say what the cells have in common, in what they differ all the same, and which are left out."""
     cost, found = choice.cost, choice.found
-    why = "the most that all of them reach" if choice.amount == _most(choice.costs) else "where their costs are closest"
+    why = (
+        "the most that all of them reach"
+        if choice.amount == _most(choice.costs)
+        else "the amount at which their costs are closest"
+    )
     yield f"Equal compute: every entry is the cell of the largest {LENGTHS[cost]} that costs at most"
     yield f"{_amount(choice.amount, cost)}, {why}."
     if not choice.is_equal:

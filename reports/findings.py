@@ -89,5 +89,12 @@ def _best_sentence(table: ResultTable, metric: str, name: str, entry: TableEntry
     if entry.is_best:
         rest = ", significantly better than all others of its column"
     elif entry.is_tied:
-        rest = f", and {tied} other{'s are' if tied > 1 else ' is'} not significantly different" if tied > 0 else ""
+        others = ("others" if tied > 1 else "other") + _of_column(table, metric)
+        rest = f", and {tied} {others} {'are' if tied > 1 else 'is'} not significantly different" if tied > 0 else ""
     return f"The best {title_of(metric)} is {entry.number} ({name}){rest}"
+
+
+def _of_column(table: ResultTable, metric: str) -> str:
+    """Say that entries of other columns with this score were not compared, where there are such."""
+    several = sum(head.metric == metric and head.kind == "score" for head in table.heads) > 1
+    return " of its column" if several else ""

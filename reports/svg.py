@@ -35,10 +35,8 @@ def to_svg(chart: Chart) -> str:
     """Return a chart as an SVG element with a text for every point."""
     labels = chart.y.categories
     height = TOP + BOTTOM + ROW_HEIGHT * len(labels) if labels else HEIGHT
-    widest = max((len(label) for label in labels), default=0) * LETTER + 14
-    left = min(max(LEFT, widest), MOST_LABEL * WIDTH)
-    box = (left, WIDTH - RIGHT, TOP, height - BOTTOM)
     x_range, y_range = chart.x_range(), chart.y_range()
+    box = (_left(chart.y, y_range), WIDTH - RIGHT, TOP, height - BOTTOM)
     frame = _Frame(
         *box,
         _scale(*x_range, box[0], box[1], chart.x.is_log),
@@ -56,6 +54,15 @@ def marker_svg(series: Series) -> str:
     sign = _marker(11, 6, series.colour, "", hollow=series.is_hollow) if series.has_markers else ""
     line = f'<line class="stroke c{series.colour}{dash}" x1="0" y1="6" x2="22" y2="6"/>' if series.is_line else ""
     return f'<svg viewBox="0 0 22 12" width="22" height="12" aria-hidden="true">{line}{sign}</svg>'
+
+
+def _left(axis: Axis, ends: tuple[float, float]) -> float:
+    """Return how much room the labels of the y axis need, beside its title where it has one."""
+    labels, beside = axis.categories, 14
+    if not labels:
+        labels, beside = tuple(map(tick_label, ticks(*ends, axis.is_log))), 30
+    widest = max(map(len, labels), default=0) * LETTER + beside
+    return min(max(LEFT, widest), MOST_LABEL * WIDTH)
 
 
 def _scale(low: float, high: float, start: float, end: float, is_log: bool) -> Scale:

@@ -121,7 +121,7 @@ class TableMaker:
                 for i, key in enumerate(self.rows)
             ],
             row_labels=[row_label(spec, key, self.baseline) for key in self.rows],
-            baselines=list(_baselines(self.frame, [(head, coarsest(column)) for head, column in shown])),
+            baselines=list(_baselines(self.frame, shown)),
             caption=spec.caption,
             baseline=baseline_in_words(spec, self.baseline),
             effects=effects,
@@ -277,16 +277,23 @@ def _marks(samples: list[list[Sample]], metrics: list[str], paired: Mapping[str,
     return [found.get(i, [""] * len(column)) for i, column in enumerate(samples)]
 
 
-def _baselines(frame: pd.DataFrame, columns: Sequence[tuple[ColumnHead, TableEntry]]) -> Iterator[BaselineRow]:
+def _baselines(frame: pd.DataFrame, columns: Sequence[Column]) -> Iterator[BaselineRow]:
     for prefix, title in BASELINES.items():
         entries: list[TableEntry] = []
-        for head, entry in columns:
+        for head, column in columns:
             present = columns_with_values(frame, [prefix + head.metric]) if head.kind == "score" else ()
             value = float(frame[present[0]].dropna().iloc[0]) if present else None
-            entries.append(TableEntry(value, decimals=entry.decimals, scale=entry.scale, unit=entry.unit))
+            shown = coarsest(_with_numbers(head, column, columns))
+            entries.append(TableEntry(value, decimals=shown.decimals, scale=shown.scale, unit=shown.unit))
         if any(entry.mean is not None for entry in entries):
             metrics = [head.metric for head, _ in columns if head.kind == "score"]
             yield BaselineRow(prefix.rstrip("_"), _real_title(frame, metrics) if prefix == "real_" else title, entries)
+
+
+def _with_numbers(head: ColumnHead, column: Sequence[TableEntry], columns: Sequence[Column]) -> Sequence[TableEntry]:
+    """Return a column, or if it has no number yet, another with the same score that has some."""
+    alike = [each for other, each in columns if (other.metric, other.kind) == (head.metric, head.kind)]
+    return next((each for each in (column, *alike) if any(entry.mean is not None for entry in each)), column)
 
 
 def _real_title(frame: pd.DataFrame, metrics: Sequence[str]) -> str:

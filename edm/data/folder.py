@@ -216,9 +216,11 @@ def _remarks(folder: ImageFolder, train: Sequence[int]) -> Iterator[str]:
     untrained = [name for number, name in enumerate(folder.classes) if number not in trained]
     if untrained:
         named = ", ".join(untrained[:5]) + (", ..." if len(untrained) > 5 else "")
+        are_numbers = folder.classes == _numbers(len(folder.classes))
+        remedy = "number classes from 0 without gaps" if are_numbers else "remove the classes"
         yield (
             f"{folder.root}: no image in train shows {len(untrained):,} of {len(folder.classes):,} classes ({named}), "
-            "so that networks cannot learn them; add images, or remove the classes"
+            f"so that networks cannot learn them; add images, or {remedy}"
         )
     if _looks_chunked(folder):
         yield (
@@ -274,7 +276,8 @@ def _of_parquet(
     found = read_parquet_folder(root, names, choice, on_progress)
     carved = _absent_splits(found.paths) if found.has_splits else CARVED
     shape = "", found.paths, found.has_splits, carved, found.classes, found.labels
-    return ImageFolder(root, *shape, bool(found.classes), left_out, (), found.images, found.remarks)
+    remarks = (*found.remarks, *_without_classes(root, choice, found.classes))
+    return ImageFolder(root, *shape, bool(found.classes), left_out, (), found.images, remarks)
 
 
 def _labelled(root: Path, listing: Listing, has_splits: bool) -> ImageFolder:
@@ -313,7 +316,17 @@ def _relabelled(root: Path, listing: Listing, has_splits: bool, choice: Choice) 
     differ = named or labels != _labels_by_folder(listing.images, has_splits, None)
     carved = _absent_splits(listing.images) if has_splits else CARVED
     shape = root, listing.prefix, listing.images, has_splits, carved
-    return ImageFolder(*shape, classes, labels, differ, listing.left_out)
+    return ImageFolder(
+        *shape, classes, labels, differ, listing.left_out, remarks=_without_classes(root, choice, classes)
+    )
+
+
+def _without_classes(root: Path, choice: Choice, classes: Sequence[str]) -> tuple[str, ...]:
+    """Return a remark on a column that a person has named, and that tells no two classes apart."""
+    if classes or choice.label in (None, NO_LABELS):
+        return ()
+    same = f"all images have the same label in the column {choice.label}, so that there are no classes"
+    return (f"{root}: {LABEL_KEY}: {same}",)
 
 
 def _given_labels(root: Path, listing: Listing) -> GivenLabels | None:

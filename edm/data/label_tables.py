@@ -5,20 +5,26 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 from edm.data.errors import DataError, listed
 from edm.data.files import open_files
 from edm.data.labels import MAX_CLASSES
-from edm.data.listing import LABEL_TABLES, Listing
+from edm.data.listing import LABEL_TABLES, ZIP_MAGIC, Listing
 from edm.data.parquet_columns import IMAGE_KEY, LABEL_KEY, NO_LABELS, Choice
 
 MOST_DIGITS = 19  # of a whole number; Python reads no more than some thousand
+TRAILING_ZEROS = re.compile(r"\.0+$")
+SEPARATORS = (",", ";", "\t")
+LIKE_TABLES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".xlsx", ".xls", ".ods", ".parquet")  # what labels come in
 FILE_NAME = "file_name"  # the column of the images in Hugging Face's layout
+
+AN_OBJECT = f'each line should be an object such as {{"{FILE_NAME}": ...}}'
 
 Row = tuple[int, Mapping[str, Any]]  # the number of its line, and its values by column
 Rows = Iterator[Row]
@@ -42,17 +48,23 @@ class Table:
     def column(self, key: str, name: str) -> str:
         """Return the name of a column that a person has chosen; raises DataError where there is none."""
         if name not in self.columns:
-            raise DataError(f"{self.title}: {key}: there is no column {name}, but {listed(self.columns)}")
+            raise DataError(
+                f"{self.title}: {key}: there is no column {name}; its first line has {listed(self.columns)}"
+            )
         return name
 
 
 @dataclass(frozen=True)
 class Line:
-    """What a line says. place: the file and the line. path: of the image; "" where it names none. label: may be ""."""
+    """What a line says.
+
+    place: the file and the line. path: of the image; "" where it names none. label: "" where it has none, None where it
+    has what is no label.
+    """
 
     place: str
     path: str
-    label: str
+    label: str | None
 
     def __str__(self) -> str:
         return f"{self.place} ({self.path})" if self.path else self.place
@@ -69,14 +81,20 @@ def labels_of_column(root: Path, listing: Listing, choice: Choice) -> tuple[tupl
         remedy = f"name the one of the labels in a table beside them with {LABEL_KEY}, or remove {IMAGE_KEY}"
         raise DataError(f"{root}: holds image files, which have no columns; {remedy}")
     if not listing.tables:
-        tables = ", ".join(LABEL_TABLES)
-        raise DataError(f"{root}: holds image files and no table of labels ({tables}); add one, or remove {LABEL_KEY}")
+        raise DataError(f"{root}: {_no_tables(listing)}, or remove {LABEL_KEY}")
     files = open_files(root, listing.prefix)
     try:
         contents = {name: files.read(name) for name in listing.tables}
     finally:
         files.close()
     return _read_tables(root, contents, listing.images, choice.label, choice.image)
+
+
+def _no_tables(listing: Listing) -> str:
+    """Return that there is no table, and what to do; a person who has named a column has some file that has it."""
+    others = [kind.example for kind in listing.left_out if kind.suffix in LIKE_TABLES]
+    remedy = f"save {' or '.join(others)} as one of these" if others else "add one"
+    return f"holds image files and no table of labels ({', '.join(LABEL_TABLES)}) at the top or in a split; {remedy}"
 
 
 def _read_tables(
@@ -93,11 +111,12 @@ def _read_tables(
     by_path = _by_path(root, lines, label, frozenset(paths))
     unlabelled = [path for path in paths if path not in by_path]
     if unlabelled:
+        have = "has" if len(contents) == 1 else "have"
         raise DataError(
-            f"{root}: {listed(list(contents))} has no line for {len(unlabelled):,} of {len(paths):,} images "
+            f"{root}: {listed(list(contents))} {have} no line for {len(unlabelled):,} of {len(paths):,} images "
             f"({listed(unlabelled)}); add the lines or remove the images"
         )
-    return _numbered(root, [by_path[path] for path in paths])
+    return _numbered(root, _whole([by_path[path] for path in paths]))
 
 
 def _with_labels(root: Path, tables: Sequence[Table], label: str) -> Sequence[Table]:
@@ -117,20 +136,33 @@ def _lines(table: Table, label: str, image: str | None) -> Iterator[Line]:
     column = first if image is None else table.column(IMAGE_KEY, image)
     for number, row in table.rows:
         name = row.get(column)
-        path = table.folder + name.replace("\\", "/").removeprefix("./") if name and isinstance(name, str) else ""
+        known = name.rstrip().replace("\\", "/").removeprefix("./") if isinstance(name, str) else ""
+        path = table.folder + known if known else ""
         yield Line(f"{table.name} line {number:,}", path, _text_of(row.get(label)))
 
 
-def _text_of(label: Any) -> str:
-    """Return a label as text, "" for what is none."""
-    return str(label).strip() if isinstance(label, str | int) and not isinstance(label, bool) else ""
+def _text_of(label: Any) -> str | None:
+    """Return a label as text, as JSON writes it; "" where there is none, None for lists and objects."""
+    if label is None or label != label:  # NaN
+        return ""
+    if isinstance(label, str):
+        return label.strip()
+    return json.dumps(label) if isinstance(label, bool | int | float) else None
 
 
 def _by_path(root: Path, lines: Sequence[Line], label: str, paths: frozenset[str]) -> dict[str, Line]:
     """Return lines by the paths of their images; raises DataError where they do not say the label of one each."""
     _refuse(root, [line for line in lines if not line.path], "no name of an image; add it or remove the line")
     absent = [line for line in lines if line.path not in paths]
+    if absent and len(absent) == len(lines):
+        raise DataError(
+            f"{root}: no line names an image that is there: {lines[0]} does not, and images are called "
+            f"{listed(sorted(paths)[:3])}; names are relative to the folder of their file, and {IMAGE_KEY} says which "
+            "column has them"
+        )
     _refuse(root, absent, "no such image; add it or remove the line. Names are relative to the folder of their file")
+    wrong = [line for line in lines if line.label is None]
+    _refuse(root, wrong, f"a list or an object in the column {label}, where a label should be a text or a number")
     no_label = f"no label in the column {label}; add it, or remove the line and the image"
     _refuse(root, [line for line in lines if not line.label], no_label)
     found: dict[str, Line] = {}
@@ -146,22 +178,30 @@ def _refuse(root: Path, lines: Sequence[Line], text: str) -> None:
         raise DataError(f"{root}: {listed(list(map(str, lines)))}: {text}")
 
 
+def _whole(lines: Sequence[Line]) -> Sequence[Line]:
+    """Return lines with 1 in place of 1.0, which pandas writes for whole numbers, if all labels are whole numbers."""
+    labels = {line.label: TRAILING_ZEROS.sub("", line.label or "") for line in lines}
+    return (
+        [replace(line, label=labels[line.label]) for line in lines] if all(map(_is_number, labels.values())) else lines
+    )
+
+
 def _numbered(root: Path, lines: Sequence[Line]) -> tuple[tuple[str, ...], tuple[int, ...]]:
     classes = _classes(root, lines)
     if len(classes) < 2:
         return (), (0,) * len(lines)
     number = {name: i for i, name in enumerate(classes)}
-    return classes, tuple(number[line.label] for line in lines)
+    return classes, tuple(number[line.label or ""] for line in lines)
 
 
 def _classes(root: Path, lines: Sequence[Line]) -> tuple[str, ...]:
     """Return the classes: all up to the highest number, or the texts."""
-    texts = {line.label for line in lines}
+    texts = {line.label or "" for line in lines}
     if not all(map(_is_number, texts)):
         if len(texts) > MAX_CLASSES:
             raise DataError(f"{root}: has {len(texts):,} classes, more than the {MAX_CLASSES:,} that there may be")
         return tuple(sorted(texts))
-    wrong = [line for line in lines if not 0 <= int(line.label) < MAX_CLASSES]
+    wrong = [line for line in lines if not 0 <= int(line.label or "") < MAX_CLASSES]
     rule = f"a label that is not from 0 to {MAX_CLASSES - 1:,}, as class numbers are"
     _refuse(root, wrong, f"{rule}; correct it, or remove the line and the image")
     return tuple(map(str, range(max(map(int, texts)) + 1)))
@@ -178,6 +218,8 @@ def _is_number(text: str) -> bool:
 
 def _opened(title: Path, name: str, content: bytes) -> Table:
     """Return a table whose rows are read as they are asked for."""
+    if content.startswith(ZIP_MAGIC):
+        raise DataError(f"{title}: is a spreadsheet or a zip archive by its content; save the spreadsheet as CSV")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -193,8 +235,15 @@ def _opened(title: Path, name: str, content: bytes) -> Table:
     return Table(name, title, columns, rows)
 
 
-def _of_delimited(title: Path, text: str, delimiter: str) -> tuple[tuple[str, ...], Rows]:
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
+def _separator(text: str, usual: str) -> str:
+    """Return what separates columns: spreadsheets write ; into .csv where the comma is that of decimals."""
+    head = next(filter(str.strip, io.StringIO(text, newline=None)), "")
+    return next((mark for mark in (usual, *SEPARATORS) if mark in head), usual)
+
+
+def _of_delimited(title: Path, text: str, usual: str) -> tuple[tuple[str, ...], Rows]:
+    file, mark = io.StringIO(text, newline=""), _separator(text, usual)
+    lines = csv.reader(file, delimiter=mark, skipinitialspace=True, strict=True)
 
     def cells() -> Iterator[list[str]]:
         try:
@@ -226,9 +275,9 @@ def _objects(title: Path, text: str) -> Rows:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{title} line {number}: cannot be read as JSON ({error}); repair it") from None
+            raise DataError(f"{title} line {number}: cannot be read as JSON ({error}); {AN_OBJECT}") from None
         if not isinstance(row, dict):
-            raise DataError(f'{title} line {number}: should be an object such as {{"{FILE_NAME}": ...}}; correct it')
+            raise DataError(f"{title} line {number}: is JSON, but no object; {AN_OBJECT}")
         yield number, cast(dict[str, Any], row)
 
 

@@ -104,13 +104,15 @@ def report(
 
 
 def _show_tables(report: Report, sources: Sequence[Source], console: Console) -> None:
-    """Print the tables, and which of the sweeps have other images than when they were run."""
+    """Print the tables, which of the sweeps have other files than when they were run, and metrics that none has."""
     from experiments.inspection.changed_data import changed_files
+    from experiments.sweep.remarks import metrics_without_scores
 
     show_tables(report, ", ".join(dict.fromkeys(source.place for source in sources)), console)
     for source in sources:
         if source.has_own_record:  # neither a bundle's nor a server's
-            for remark in changed_files(source.plan, source.store):
+            lacking = metrics_without_scores(source.plan.sweep.report, source.plan.evaluations.values())
+            for remark in (*changed_files(source.plan, source.store), *lacking):
                 say(console, f"Warning: {remark}")
 
 
@@ -191,8 +193,8 @@ def write_page(report: Report, folder: Path, formats: tuple[str, ...] = (), figu
         return write_report(report, folder, formats or FORMATS, figures or renewed)
     except OSError as error:
         raise UserError(
-            f"{folder}: the report cannot be written ({error}); choose another folder with 'report --out FOLDER', or "
-            "another store with --store"
+            f"{folder}: the report cannot be written ({error.strerror}); choose another folder with "
+            "'report --out FOLDER', or another store with --store"
         ) from None
 
 
@@ -223,7 +225,7 @@ def write_paper_figures(report: Report, folder: Path, console: Console) -> None:
     try:
         write_figures(charts, folder)
     except OSError as error:
-        raise UserError(f"--figures {folder}: cannot be written ({error}); choose another folder") from None
+        raise UserError(f"--figures {folder}: cannot be written ({error.strerror}); choose another folder") from None
     say(console, f"Wrote {count(len(charts), 'figure')} as SVG and PDF, and captions.txt: {folder}")
 
 

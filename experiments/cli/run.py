@@ -192,4 +192,5 @@ class _FinalReport:
         added = {task.signature for task in self.schedule.of("done") if isinstance(task, Evaluation)}
         if is_done.all() or added - self.schedule.present or (before := num_results(folder)) <= is_done.sum():
             return ""
-        return f"with {before:,} earlier results: this run added none to the {is_done.sum():,} that the sweep has now"
+        now = f"only {is_done.sum():,}" if is_done.any() else "none"
+        return f"with {before:,} earlier results: this run added none, and the sweep has {now} now"

@@ -25,6 +25,7 @@ def changed_files(plan: Plan, store: Store) -> list[str]:
 
 
 def _changed_images(plan: Plan, store: Store) -> list[str]:
+    """Return a sentence for each folder whose images or labels have changed since the last run of the sweep."""
     folders = [source for source in plan.sources.values() if source.config.name == "folder"]
     new = [source for source in folders if not store.has_result(source.store_kind, source.signature)]
     name, before = plan.sweep.name, {}
@@ -32,11 +33,10 @@ def _changed_images(plan: Plan, store: Store) -> list[str]:
         with suppress(UserError):  # a record that cannot be read
             before = {source.config: source for source in recall_plan(name, store).sources.values()}
     return [
-        f"{source.config.path}: has other images than at the last run of {name} ({before[source.config].images:,} "
-        f"then, {source.images:,} now), so that no earlier result holds for them; with the earlier images, these "
-        "results count again"
+        f"{source.config.path}: has {_other(before[source.config].images, source.images, name)}, so that no earlier "
+        "result holds for them; with the earlier ones, these results count again"
         for source in new
-        if source.config in before
+        if source.config in before and before[source.config].signature != source.signature
     ]
 
 
@@ -50,6 +50,13 @@ def _changed_networks(plan: Plan, store: Store) -> list[str]:
         for network in networks
         if before.get(network.path, network.digest) != network.digest
     ]
+
+
+def _other(then: int, now: int, sweep: str) -> str:
+    """Say what there is now; of as many images as before, nothing tells whether the pixels or the labels are others."""
+    if then == now:
+        return f"other images or other labels than at the last run of {sweep}"
+    return f"other images than at the last run of {sweep} ({then:,} then, {now:,} now)"
 
 
 def note_of_change(source: DataSource | None, failure: Failure) -> str:

@@ -16,9 +16,15 @@ from experiments.sweep.tasks import DataSource
 
 
 def record(store: Store, source: DataSource) -> dict[str, Any]:
-    """Return what is recorded of a prepared data set."""
+    """Return what is recorded of a prepared data set; what to remark on in its folder is said of the folder of today.
+
+    The recorded one may be another of the same content, such as one with a table of labels that was not asked for.
+    """
     found = store.result(DatasetRecord, source.signature)
     assert found is not None, f"{source.config.name} is not prepared"
+    made_from = found.source
+    if made_from is not None and "remarks" in made_from:
+        made_from = {**made_from, "remarks": list(facts(source.config).remarks)}
     return {
         "name": found.name,
         "images": found.images,
@@ -27,7 +33,7 @@ def record(store: Store, source: DataSource) -> dict[str, Any]:
         "splits": found.splits,
         "sigma_data": found.sigma_data,
         "fingerprint": found.fingerprint,
-        "source": found.source,
+        "source": made_from,
         "signature": source.signature,
         "folder": str(store.folder_of(source)),
     }

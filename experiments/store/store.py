@@ -89,7 +89,7 @@ class Store(RunRequests):
                 pass
         except OSError as error:
             raise UserError(
-                f"{self.root}: the store cannot be written ({error}); choose another with --store"
+                f"{self.root}: the store cannot be written ({error.strerror}); choose another with --store"
             ) from None
         return self
 

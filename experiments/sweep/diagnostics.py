@@ -212,6 +212,8 @@ def _wrong_type(detail: ErrorDetails) -> str:
     start = next((start for start in EXPECTED if detail["type"].startswith(start)), None)
     if detail["type"] == "literal_error":
         return not_a_choice(value, _words(detail))
+    if detail["type"] == "dict_type":
+        return f"{show_value(value)} is not a mapping; write for example {{model.attention: true}}"
     if start is None:
         return f"{show_value(value)} is not valid ({detail['msg']}); write another value"
     advice = _advice(start, value)

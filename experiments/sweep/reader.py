@@ -89,9 +89,10 @@ def _override(document: Document, text: str) -> dict[str, Any]:
     section, _, name = key.partition(".")
     is_field = section in SECTIONS | SETTINGS and bool(name)
     if not equals or not (is_field or key == "seeds"):
+        known = tuple(SECTIONS | SETTINGS)
+        remedy = "add the field and the value" if section in known else f"as the section, {suggest(section, known)}"
         raise UserError(
-            f"--set {text}: expected section.field=value, such as training.kimg=10, or seeds=[0, 1]; "
-            f"as the section, {suggest(section, tuple(SECTIONS | SETTINGS))}"
+            f"--set {text}: expected section.field=value, such as training.kimg=10, or seeds=[0, 1]; {remedy}"
         )
     given = parse_document(f"--set {text}", value or "null").data
     if key == "seeds":

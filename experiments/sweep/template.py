@@ -84,7 +84,8 @@ DATA: dict[TemplateData, str] = {
     "fashion_mnist": "{name: fashion_mnist} | 32x32, greyscale: a download of 31 MB",
     "cifar10": "{name: cifar10} | 32x32, colour: a download of 170 MB",
     "celeba": "{name: celeba, resolution: 128} | first run: edm-sweep data prepare celeba --from FOLDER",
-    "folder": "{name: folder, path: images, resolution: 64} | your images, one sub-folder per class",
+    "folder": "{name: folder, path: images, resolution: 64} | one sub-folder per class, or add "
+    "label_column: COLUMN of a table",
 }
 PRESETS: dict[TemplateData, str] = {
     "digits": "nano",

@@ -104,7 +104,7 @@ def test_a_smaller_amount_that_all_cells_have_is_better_than_unequal_cells() -> 
     made, curves = lengths(nano=[100.0, 200.0], micro=[100.0, 300.0])
     (table,) = result_tables(made, replace(KIMG, baseline={"training.kimg": 100.0}), curves=curves)
     assert rows_of(table) == [("nano", "100", "100.00 ± 0.20"), ("micro", "100", "100.00 ± 0.20")]
-    assert table.footnotes[0].endswith("costs at most 100 kimg, where their costs are closest.")
+    assert table.footnotes[0].endswith("costs at most 100 kimg, the amount at which their costs are closest.")
     assert {entry.mark for entry in table.entries} == {"", "tied"} and table.is_comparable
 
 

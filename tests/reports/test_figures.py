@@ -392,3 +392,10 @@ def test_long_names_stand_below_each_other_in_a_legend(
     series = tuple(Series(f"{name}{letter}", 0, points) for letter in "ab")
     write_figures([Chart("nfe", "", "", Axis("evaluations"), Axis("FID"), series)], tmp_path)
     assert given == [columns]
+
+
+def test_labels_of_the_y_axis_stand_beside_its_title() -> None:
+    points = (ChartPoint(1.0, 31_000.0, "a"), ChartPoint(2.0, 34_000.0, "b"))
+    svg = to_svg(Chart("c", "C", "", Axis("x"), Axis("KID"), (Series("a", 0, points),)))
+    labels = re.findall(r'<text class="tick" x="([\d.]+)" y="[\d.]+" text-anchor="end">([\d,]+)<', svg)
+    assert labels and all(float(end) - 6.5 * len(text) > 18 for end, text in labels)

@@ -158,8 +158,12 @@ def test_the_page_begins_with_what_is_asked_and_what_is_found() -> None:
         "Compares preset (nano, micro), attention (no, yes), guidance (1, 2), sampler (euler, heun, stochastic_heun): "
         "24 cells from 2 trainings."
     )
+    assert question(replace(made, frame=digits().assign(training="a"))).endswith(": 24 cells from 1 training.")
     sentence = finding(made.tables)
     assert sentence.startswith("The best FID test is 0.69 ± 0.11 (micro, attention=no, guidance=1, euler), and ")
+    assert "others are not significantly different" in sentence
+    by_column = replace(DIGITS, rows=DIGITS.axes[:-1], columns=DIGITS.axes[-1:])
+    assert "others of its column are not significantly different" in finding(result_tables(digits(), by_column))
     assert (
         "the largest significant main effect is guidance, 2 instead of 1: +0.81 ± 0.23 FID test, higher in 12 of 12"
         in sentence

@@ -328,6 +328,15 @@ def test_baseline_rows_show_noise_and_real_images() -> None:
     assert [(row.title, row.entries[1].text) for row in memorisation.baselines] == [("held-out real images", "0.990")]
 
 
+def test_a_baseline_in_an_empty_column_has_the_digits_of_the_others() -> None:
+    made = with_errors(frame())
+    made.loc[made["model.attention"], ["fid_test", "status"]] = [np.nan, "missing"]
+    layout = replace(LAYOUT, rows=("model.preset",), columns=("model.attention",), metrics=("fid_test",))
+    (table,) = result_tables(made, layout)
+    assert [texts(table)[0][0], texts(table)[0][1]] == ["10.00 ± 0.39", "planned"]
+    assert [entry.text for entry in table.baselines[0].entries] == ["99.00", "99.00"]
+
+
 def test_an_unset_axis_value_is_one_row_of_its_own() -> None:
     made = frame().assign(**{"model.depths": [None, None, "1,1", "1,1"]})
     layout = Layout("trial", rows=("model.depths", "model.attention"))

@@ -117,6 +117,12 @@ def plan_lines(plan: Plan, schedule: Schedule, estimate: Forecast) -> Iterator[s
         f"({scored:,} in the store)"
     )
     yield from plan.equivalences
+    yield from _left_lines(plan, schedule, estimate)
+    for warning in plan.warnings:
+        yield f"Warning: {warning}"
+
+
+def _left_lines(plan: Plan, schedule: Schedule, estimate: Forecast) -> Iterator[str]:
     left = schedule.of("waiting")
     if not left:
         yield "Nothing is left to do."
@@ -125,8 +131,6 @@ def plan_lines(plan: Plan, schedule: Schedule, estimate: Forecast) -> Iterator[s
     yield from _shorter_line(plan, schedule)
     basis = "based on measurements" if estimate.measured else "a rough guess: nothing has been measured here yet"
     yield f"{count(len(left), 'task')} left, about {duration(estimate.wall_s)} ({basis})"
-    for warning in plan.warnings:
-        yield f"Warning: {warning}"
 
 
 def _start_line(plan: Plan, left: Sequence[Task]) -> Iterator[str]:

@@ -53,6 +53,10 @@ def refused(root: Path, choice: Choice = LABEL) -> str:
         ),
         ("labels.csv", csv_of([(name, f"1,{kind}") for name, kind in pairs()], "picture,year,label")),
         ("labels.tsv", csv_of(pairs(), "file\tlabel", "\t")),
+        ("labels.tsv", csv_of(pairs())),
+        ("labels.csv", "\n" + csv_of(pairs(), "file_name;label", ";")),
+        ("labels.csv", csv_of(pairs(), "file_name\tlabel", "\t")),
+        ("labels.csv", csv_of([(f"{name} ", f"{kind} ") for name, kind in pairs()])),
         ("metadata.jsonl", "\n\n".join(json.dumps({"label": k, "more": [1], "file_name": n}) for n, k in pairs())),
     ],
 )
@@ -93,6 +97,38 @@ def test_whole_numbers_are_those_of_the_classes(tmp_path: Path) -> None:
     assert texts.classes == ("00", "01")
 
 
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [(["0.0", "2.00"], "0 1 2"), (["1", "1.0"], "0 1"), (["1.0", "1.5"], "1.0 1.5"), (["1.0", "owl"], "1.0 owl")],
+)
+def test_whole_numbers_with_decimals_are_whole_numbers_if_all_are(
+    labels: list[str], classes: str, tmp_path: Path
+) -> None:
+    of_csv = flat(tmp_path / "csv", csv_of(pairs(labels=labels * 10)))
+    assert open_folder(str(of_csv), choice=LABEL).classes == tuple(classes.split())
+
+
+@pytest.mark.parametrize(
+    ("values", "classes"), [([0.0, 1.0], "0 1"), ([False, True], "false true"), ([1, "x"], "1 x"), ([0.5, 1], "0.5 1")]
+)
+def test_labels_in_json_may_be_of_any_type_but_lists_and_objects(values: list, classes: str, tmp_path: Path) -> None:
+    lines = [json.dumps({"file_name": name, "label": values[i % 2]}) for i, name in enumerate(NAMES)]
+    root = flat(tmp_path, "\n".join(lines), "metadata.jsonl")
+    assert open_folder(str(root), choice=LABEL).classes == tuple(classes.split())
+
+
+def test_classes_that_cannot_be_learned_are_remarked_on(tmp_path: Path) -> None:
+    same = flat(tmp_path / "same", csv_of(pairs(labels=["owl"] * 20)))
+    (remark,) = facts(config(same, label_column="label")).remarks
+    assert (
+        remark
+        == f"{same}: label_column: all images have the same label in the column label, so that there are no classes"
+    )
+    from_one = flat(tmp_path / "one", csv_of(pairs(labels=[str(1 + i % 2) for i in range(20)])))
+    (remark,) = facts(config(from_one, label_column="label")).remarks
+    assert "1 of 3 classes (0)" in remark and remark.endswith("or number classes from 0 without gaps")
+
+
 def test_labels_that_repeat_the_class_folders_change_nothing(tmp_path: Path) -> None:
     names = [f"{kind}/{name}" for name, kind in pairs()]
     image_tree(tmp_path, *names)
@@ -108,6 +144,13 @@ def test_every_split_may_have_its_own_table(tmp_path: Path) -> None:
         flat(tmp_path / split, csv_of(pairs(names, KINDS[: len(names)])), "metadata.csv", names)
     known = facts(config(tmp_path, label_column="label"))
     assert known.num_classes == 2 and known.splits == {"train": 20, "val": 4, "test": 4}
+
+
+def test_images_without_a_line_in_any_of_the_tables_are_named(tmp_path: Path) -> None:
+    for split, names in {"train": NAMES, "val": NAMES[:4], "test": NAMES[:4]}.items():
+        flat(tmp_path / split, csv_of(pairs(names, KINDS[: len(names)])), "metadata.csv", names)
+    (tmp_path / "val" / "metadata.csv").unlink()
+    assert "test/metadata.csv and train/metadata.csv have no line for 4 of 28 images (val/00.png" in refused(tmp_path)
 
 
 def test_one_table_may_have_all_splits(tmp_path: Path) -> None:
@@ -158,7 +201,7 @@ def test_images_and_lines_that_do_not_agree_are_named(lines: list, told: str, tm
         (
             "labels.csv",
             csv_of(pairs(), "file_name,kind"),
-            "label_column: there is no column label, but file_name and kind",
+            "label_column: there is no column label; its first line has file_name and kind",
         ),
         ("labels.csv", "", "labels.csv: is empty; its first line should name columns"),
         ("labels.csv", csv_of(pairs(), "label,label"), "labels.csv: has several columns called label"),
@@ -172,8 +215,22 @@ def test_images_and_lines_that_do_not_agree_are_named(lines: list, told: str, tm
             '{"file_name": "00.png", "label": 1}\n{"file',
             "metadata.jsonl line 2: cannot be read as JSON",
         ),
-        ("metadata.jsonl", '{"label": 1}\n[1]', "metadata.jsonl line 2: should be an object such as"),
-        ("metadata.jsonl", '{"file_name": "00.png", "label": 0.5}', "metadata.jsonl line 1 (00.png): no label"),
+        ("metadata.jsonl", '{"label": 1}\n[1]', "metadata.jsonl line 2: is JSON, but no object; each line should be"),
+        ("metadata.jsonl", '[\n{"label": 1}]', "; each line should be an object such as"),
+        ("metadata.jsonl", '{"file_name": "00.png", "label": NaN}', "metadata.jsonl line 1 (00.png): no label"),
+        (
+            "metadata.jsonl",
+            '{"file_name": "00.png", "label": [1]}',
+            "(00.png): a list or an object in the column label",
+        ),
+        (
+            "labels.csv",
+            csv_of([(name.removesuffix(".png"), kind) for name, kind in pairs()]),
+            "no line names an image that is there: labels.csv line 2 (00) does not, and images are called 00.png",
+        ),
+        ("Labels.CSV", csv_of(pairs()), "holds image files and no table of labels (labels.csv, labels.tsv, metadata"),
+        ("labels.xlsx", "", "at the top or in a split; save labels.xlsx as one of these, or remove"),
+        ("labels.csv", "PK\x03\x04", "labels.csv: is a spreadsheet or a zip archive by its content; save the spread"),
     ],
 )
 def test_tables_that_cannot_be_read_are_one_sentence(file: str, text: str, told: str, tmp_path: Path) -> None:
@@ -192,7 +249,9 @@ def test_columns_of_images_may_be_named(tmp_path: Path) -> None:
     flat(tmp_path / "one", csv_of([(kind, name) for name, kind in pairs()], "label,picture"))
     assert "labels.csv line 2 (cat)" in refused(tmp_path / "one")
     assert open_folder(str(tmp_path / "one"), choice=Choice("picture", "label")).classes == ("cat", "owl")
-    assert "image_column: there is no column x, but label and" in refused(tmp_path / "one", Choice("x", "label"))
+    assert "image_column: there is no column x; its first line has label and" in refused(
+        tmp_path / "one", Choice("x", "label")
+    )
 
 
 def test_two_tables_with_the_column_are_refused(tmp_path: Path) -> None:

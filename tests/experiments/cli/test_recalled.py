@@ -88,6 +88,17 @@ def test_images_that_changed_since_the_last_run_are_pointed_out(folder: Path, st
         assert f"Warning: {folder}: has other images than at the last run of birds (40 then, 41 now), so" in told
     (folder / "a" / "new.png").unlink()
     assert "other images" not in command("plan", file, store=store).output
+    (folder / "a" / "0.png").rename(folder / "b" / "new.png")
+    told = " ".join(command("plan", file, store=store).output.split())
+    assert "has other images or other labels than at the last run of birds, so that no earlier result" in told
+
+
+def test_images_that_were_never_prepared_have_not_changed(folder: Path, store: Store) -> None:
+    (folder / "a" / "0.png").write_bytes(b"broken, so that the first run fails")
+    folder_module._opened.clear()  # as in another process
+    record_plan(plan_sweep(load_sweep(folder.parent / "birds.yaml")), store)
+    for words in (("plan", "birds"), ("plan", str(folder.parent / "birds.yaml"))):
+        assert "last run of birds" not in " ".join(command(*words, store=store).output.split())
 
 
 def test_without_its_network_it_goes_on_from_the_store(tmp_path: Path, store: Store) -> None:

@@ -133,7 +133,7 @@ def test_a_run_that_adds_no_result_keeps_a_report_with_more(
     for name in (lost := list(plan.evaluations)[1:]):
         shutil.rmtree(store.folder("evaluations", name))
     told, statuses = run(1, lost)
-    assert "report.html (with 4 earlier results: this run added none to the 1 that the sweep has now)" in told
+    assert "report.html (with 4 earlier results: this run added none, and the sweep has only 1 now)" in told
     assert statuses == ["done"] * 4
     told, statuses = run(1, lost[1:])  # one more
     assert "earlier results" not in told and sorted(statuses) == ["done", "done", "missing", "missing"]
@@ -306,3 +306,12 @@ def test_the_served_page_is_not_made_again_for_every_request() -> None:
     count = iter(range(10))
     page = LivePage(lambda: str(next(count)), refresh_s=1000)
     assert [page.content() for _ in range(3)] == [b"0"] * 3
+
+
+def test_a_report_names_metrics_that_no_cell_has(
+    tiny_plan: Plan, tiny_file: Path, recorded: Path, tmp_path: Path
+) -> None:
+    asked = tmp_path / "asked.yaml"
+    asked.write_text(tiny_file.read_text() + "report: {metrics: [truncation_rms]}\n")
+    said = " ".join(report(asked, "--store", recorded, "--out", tmp_path / "out").output.split())
+    assert "Warning: report.metrics: no cell will have truncation_rms; ask for it in evaluation.metrics" in said

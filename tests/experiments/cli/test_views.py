@@ -2,6 +2,7 @@
 
 import io
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.jobs import Outcome
 from experiments.sweep.plan import Plan
+from experiments.sweep.spec import ReportConfig
 from experiments.wording import count, duration
 from tests.conftest import TINY
 from tests.inprocess import run_all
@@ -85,6 +87,9 @@ def test_the_plan_in_words_and_for_scripts(tiny_plan: Plan, store: Store) -> Non
     run_all(tiny_plan, store)
     schedule = open_schedule(tiny_plan, store)
     assert list(plan_lines(tiny_plan, schedule, forecast(tiny_plan, [], store)))[1] == "Nothing is left to do."
+    asked = replace(tiny_plan, sweep=replace(tiny_plan.sweep, report=(ReportConfig(metrics=("truncation_rms",)),)))
+    *_, left, warning = plan_lines(asked, schedule, forecast(asked, [], store))
+    assert left == "Nothing is left to do." and warning.startswith("Warning: report.metrics: no cell will have trunc")
 
 
 def plan_text(plan: Plan) -> list[list[str]]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -200,6 +201,15 @@ def test_files_that_are_left_out_are_named(tmp_path: Path, pictures: Path) -> No
     )
     assert f"Warning: {expected}\n" in command("plan", sweep, "--store", tmp_path / "store")
     assert expected in json.loads(command("plan", sweep, "--store", tmp_path / "store", "--json"))["warnings"]
+
+
+def test_remarks_are_about_the_folder_that_was_given(tmp_path: Path, pictures: Path) -> None:
+    shutil.copytree(pictures, tmp_path / "alone")
+    (pictures / "labels.csv").touch()
+    options = ("--resolution", 8, "--store", tmp_path / "store")
+    assert "labels.csv is not read" in command("data", "prepare", "folder", "--from", pictures, *options)
+    again = command("data", "prepare", "folder", "--from", tmp_path / "alone", *options)
+    assert "already prepared" in again and "  remarks" not in again
 
 
 def test_names_that_are_no_text_are_shown_all_the_same(tmp_path: Path) -> None:

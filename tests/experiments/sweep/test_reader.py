@@ -354,6 +354,11 @@ def test_overrides_replace_a_field_and_seeds(tmp_path: Path) -> None:
         ("[1, 2]", "[1, 2", "x.yaml:8: invalid YAML (expected ',' or ']', but got '<stream end>'); correct the syntax"),
         ("model: {preset: nano}", "model: nano", "x.yaml:2: model: 'nano' is not a mapping"),
         (
+            "model: {preset: nano}",
+            "report: {baseline: model.attention}",
+            "report.baseline: 'model.attention' is not a mapping; write for example {model.attention: true}",
+        ),
+        (
             "name: trial",
             "name: ../trial",
             "x.yaml:1: name: '../trial' cannot be the name of a sweep; use at most 100 letters, digits",
@@ -466,7 +471,8 @@ def test_a_file_that_is_not_text_or_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("training.kimg", "expected section.field=value"),
+        ("training.kimg", "or seeds=[0, 1]; add the field and the value"),
+        ("report=null", "or seeds=[0, 1]; add the field and the value"),
         ("kimg=10", "expected section.field=value"),
         ("traning.kimg=10", "did you mean 'training'?"),
         ("training.kimgs=10", "--set training.kimgs=10: training.kimgs: unknown field; did you mean 'kimg'?"),
