@@ -140,8 +140,8 @@ def _finished(store: Store) -> list[Offer]:
     """Return each finished training once: a name of a cell and its training is the cell's."""
     found: dict[str, NamedTask] = {}
     for named in tasks_matching("*", store):
-        known = found.setdefault(named.training, named)
-        if named.kind == "training" != known.kind:
+        known = found.get(named.training)
+        if known is None or (known.kind, named.kind) == ("evaluation", "training"):
             found[named.training] = named
     done = (named for signature, named in found.items() if store.result(TrainingResult, signature) is not None)
     names = {f"{named.sweep}:{named.name}": named for named in done}
