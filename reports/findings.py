@@ -18,7 +18,7 @@ MAX_VALUES = 6  # of an axis that are listed
 
 def question(report: Report) -> str:
     """Say what is compared: the axes with their values, and how many cells and trainings there are."""
-    axes = [axis for axis in report.layout.axes if report.frame[axis].astype(str).nunique() > 1]
+    axes = [axis for axis in report.layout.axes if len(set(_shown(report, axis))) > 1]
     parts = [f"{name} ({_values(report, axis)})" for axis, name in zip(axes, short_axes(tuple(axes)), strict=True)]
     cells, trainings = len(report.frame), report.frame["training"].nunique() if "training" in report.frame else 0
     size = f"{counted(cells, 'cell')}{_seeds(report)}"
@@ -28,17 +28,21 @@ def question(report: Report) -> str:
 
 def _seeds(report: Report) -> str:
     """How many seeds the cells of an entry have; nothing where all have one."""
-    most, values = report.frame["seed"].nunique(), report.frame[list(report.layout.axes)].astype(str)
-    is_even = len(report.frame) == most * len(set(map(tuple, values.to_numpy().tolist())))
+    most, values = report.frame["seed"].nunique(), [_shown(report, axis) for axis in report.layout.axes]
+    is_even = len(report.frame) == most * max(len(set(zip(*values, strict=True))), 1)
     return f" ({'' if is_even else 'up to '}{most} seeds)" if most > 1 else ""
 
 
 def _values(report: Report, axis: str) -> str:
     """List the values of an axis, of those cells to which it means something."""
-    own = [value for value in report.frame[axis].tolist() if value != ABSENT]
-    values = list(dict.fromkeys(map(show_value, own)))
+    values = [value for value in dict.fromkeys(_shown(report, axis)) if value != ABSENT]
     listed = ", ".join(values[:MAX_VALUES])
     return f"{listed} and {len(values) - MAX_VALUES} more" if len(values) > MAX_VALUES else listed
+
+
+def _shown(report: Report, axis: str) -> list[str]:
+    """The value of an axis in each cell as text: pandas leaves out null when it counts."""
+    return list(map(show_value, report.frame[axis].tolist()))
 
 
 def finding(tables: list[ResultTable]) -> str:

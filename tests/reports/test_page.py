@@ -170,6 +170,13 @@ def test_the_page_begins_with_what_is_asked_and_what_is_found() -> None:
     )
 
 
+def test_null_is_one_of_the_values_that_are_compared() -> None:
+    made = frame(seeds=2).assign(**{"training.from": [None] * 4 + ["net"] * 4})
+    layout = replace(LAYOUT, rows=(*LAYOUT.rows, "training.from"))
+    asked = question(Report((layout,), made, NO_CURVES, {}, {}))
+    assert "from (null, net)" in asked and "(2 seeds)" in asked
+
+
 def test_sentences_leave_out_what_means_nothing_in_a_cell() -> None:
     """Such as a preset, in rows of networks that were trained elsewhere."""
     made = with_errors(frame()).astype({"model.attention": object})
