@@ -122,7 +122,10 @@ def _recalled(sweep: str, root: Path) -> Plan:
 
 
 def _cell_of(task: SweepTask, plan: Plan) -> Cell | None:
-    """The first cell of a plan that asks for a task; for a guide or a start, with its model and training."""
+    """The first cell of a plan that asks for a task.
+
+    For a guide, or a network that a training begins with, that cell with its model and training.
+    """
     for planned in plan.cells:
         if task.signature in (planned.training.signature, planned.evaluation.signature):
             return planned.cell
