@@ -15,6 +15,7 @@ from edm.config import (
     Extension,
     GuideConfig,
     ModelConfig,
+    Pretraining,
     SamplingConfig,
     TrainingConfig,
     require,
@@ -147,13 +148,29 @@ class Cell:
 
     def _has_field(self, section: str, name: str) -> bool:
         if section == "model":
-            return self.model.has(name) and (self.start is None or name == "dropout" or self.describes_network)
+            decided = self.network_file is not None and not self.describes_network
+            return self.model.has(name) and (not decided or name == "dropout")
         return section != "training" or self.model.source is None
 
     @property
     def start(self) -> str | None:
         """The path of the trained network that its training begins with; None where it has none, or is none."""
-        return self.training.source if self.model.source is None else None
+        source = self.training.source
+        return source if self.model.source is None and isinstance(source, str) else None
+
+    @property
+    def pretraining(self) -> Pretraining | None:
+        """The training whose network its own begins with; None where there is none."""
+        source = self.training.source
+        return source if self.model.source is None and isinstance(source, Pretraining) else None
+
+    @property
+    def network_file(self) -> str | None:
+        """The path of the network that its training, or the first of several, begins with; None where there is none."""
+        source = self.training.source if self.model.source is None else None
+        while isinstance(source, Pretraining):
+            source = source.training.source
+        return source
 
     @property
     def describes_network(self) -> bool:
@@ -199,7 +216,9 @@ def section_parameters(section: str, config: object) -> dict[str, Any]:
 
 
 def _written(value: Any) -> Any:
-    """Return a value as the sweep file has it: an extension by its name."""
+    """Return a value as the sweep file has it: an extension by its name, a training to begin with by its text."""
+    if isinstance(value, Pretraining):
+        return str(value)
     if isinstance(value, tuple):
         return tuple(map(_written, cast(tuple[Any, ...], value)))
     return value.name if isinstance(value, Extension) else value
