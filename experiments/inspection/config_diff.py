@@ -170,7 +170,8 @@ class TrainedWeights:
             return None
         if "digest" in network:
             return cls(network["digest"], f"{Path(network['path']).name} (weights {network['digest'][:12]})")
-        data, kimg = network["data"]["config"], network["config"]["kimg"]
+        data, config = network["data"]["config"], network["config"]
+        kimg = TrainingConfig(kimg=config["kimg"], batch_size=config["batch_size"]).total_kimg
         own = data["name"]["name"] if isinstance(data["name"], Mapping) else data["name"]  # of an extension
         images = PurePath(data.get("path") or "").name or own
         return cls(network["signature"], f"training {network['signature']} ({kimg:,g} kimg on {images})")

@@ -260,6 +260,12 @@ OWN = "x-"  # how a person's own keys at the top level begin, which may hold any
 Axes = Mapping[str, tuple[Any, ...]]
 
 
+def nested_class(axis: str) -> type | None:
+    """Return the class of a field that is a mapping itself; None for any other field."""
+    section, name, _ = split_axis(axis)
+    return NESTED.get((SECTIONS[section], name))
+
+
 def unused_parameters(cells: Sequence[Cell]) -> set[str]:
     """Return the parameters that records leave out, as they were added later and every cell has their default."""
     return {

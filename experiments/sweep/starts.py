@@ -9,24 +9,27 @@ from typing import Any
 
 from edm.config import FieldError, Pretraining, TrainingConfig, require_seed
 from experiments.sweep.axes import Pick, Picks
-from experiments.sweep.diagnostics import require_field, show_value, suggest
+from experiments.sweep.diagnostics import require_field, show_value
 from experiments.sweep.document import Document, Location
 from experiments.sweep.spec import OPTIONS, SECTIONS, field_names, split_axis
+from experiments.wording import did_you_mean, shortened
 
 FROM = "training.from"
-DATA_SET, DROPOUT, SEED = "data.name", "model.dropout", "seed"
+DATA_SET, DROPOUT, SEED, KEEP = "data.name", "model.dropout", "seed", "training.keep"
 CHANGEABLE = ("data", "training")  # sections, all fields of which may differ
+REMEDY = "give fields of data and training, model.dropout or seed"
 EXAMPLE = "{data.name: celeba, training.kimg: 5000}"
 Companions = Mapping[str, tuple[str, ...]]  # as of SweepAxes.read
 
 
 def start_asked_for(document: Document, picks: Picks) -> tuple[dict[str, Any], Location] | None:
     """Return the mapping of `training.from`, and where the file has it; None where a cell has none."""
-    own = [(pick.value, pick.location) for pick in picks if pick.axis == FROM]
     shared = document.data.get("training")
-    value, location = (
-        own[-1] if own else (shared.get("from") if isinstance(shared, dict) else None, tuple(FROM.split(".")))
-    )
+    places: list[tuple[Any, Location]] = [
+        (shared.get("from") if isinstance(shared, dict) else None, ("training", "from"))
+    ]
+    places += [(pick.value, pick.location) for pick in picks if pick.axis == FROM]
+    value, location = places[-1]
     return (value, location) if isinstance(value, dict) else None
 
 
@@ -35,7 +38,8 @@ def start_picks(
 ) -> Picks:
     """Return what distinguishes the training that a cell with these picks begins with; raises UserError.
 
-    It begins with random weights itself, unless `changes` says otherwise. A data set is described anew.
+    Unless `changes` says otherwise, it begins with random weights itself and keeps no checkpoints. A data set is
+    described anew.
     """
     if not changes:
         raise document.error(location, f"{FROM}: {{}} changes nothing; write for example {EXAMPLE}")
@@ -43,19 +47,22 @@ def start_picks(
         _require_changeable(document, field, value, (*location, field), companions)
     kept = (pick for pick in picks if not (DATA_SET in changes and pick.axis.startswith("data.")))
     own = (Pick(field, value, (*location, field)) for field, value in changes.items() if field != SEED)
-    return (*kept, Pick(FROM, None, location), *own)
+    return (*kept, Pick(FROM, None, location), Pick(KEEP, "last", location), *own)
 
 
 def _require_changeable(document: Document, field: str, value: Any, location: Location, companions: Companions) -> None:
     if field == SEED:
         _require_seed(document, value, location)
         return
-    section, name, option = split_axis(field)
-    if field != DROPOUT and (section not in CHANGEABLE or not name):
+    section = field.partition(".")[0]
+    if field != DROPOUT and (section not in CHANGEABLE or section == field):
         fields = [f"{each}.{key}" for each in CHANGEABLE for key in field_names(SECTIONS[each])]
-        decided = section in SECTIONS and name in field_names(SECTIONS[section])
-        what = "is that of the training that begins with it" if decided else "is no field of a training"
-        raise document.error(location, f"{FROM}: {field} {what}; {suggest(field, (*fields, DROPOUT, SEED))}")
+        inner = next(iter(value), "") if isinstance(value, dict) else field  # of a section that is written as a mapping
+        meant = [each for each in fields if each.partition(".")[2] == inner]
+        hint = f"write {meant[0]}" if meant else did_you_mean(field, (*fields, DROPOUT, SEED))
+        what = "cannot differ" if section == "model" else "is no field of a training"
+        raise document.error(location, f"{FROM}: {shortened(field)} {what}; {hint or REMEDY}")
+    _, name, option = split_axis(field)
     key = name + OPTIONS if option else name
     require_field(document, SECTIONS[section], key, value, location, field, companions.get(section, ()))
 

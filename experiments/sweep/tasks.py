@@ -218,7 +218,7 @@ class Training(HasResult):
 def called(network: Pretrained | Training) -> str:
     """Return how people are told of a network: the end of its path and which weights it has, or its training."""
     if isinstance(network, Training):
-        return f"training {network.signature} ({network.config.kimg:,g} kimg on {network.data.config.title})"
+        return f"a training of {network.config.total_kimg:,g} kimg on {network.data.config.title}"
     return f"{Path(network.path).name or network.path} (weights {network.digest[:12]})"
 
 
