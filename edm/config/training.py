@@ -192,8 +192,7 @@ class TrainingConfig:
 class Pretraining:
     """The training whose network another one begins with.
 
-    text: what differs from the other one, for people, such as "data.name=celeba,training.kimg=5000". seed: None for
-    that of the other one.
+    text: what differs from the other one, for people. seed: None for that of the other one.
     """
 
     text: str

@@ -102,6 +102,8 @@ def start_cell(cell: Cell) -> Cell | None:
 def lineage(cell: Cell, training: Training) -> Iterator[tuple[Cell, Training]]:
     """Yield a cell with its training, and then the same of the network that this begins with, and so on."""
     yield cell, training
+    if training.start is None:
+        return
     before, start = start_cell(cell), training.begins_with
     if before is not None and start is not None:
         yield from lineage(before, start)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from edm.config import DataConfig, EvaluationConfig, Extension, extensions_in
+from edm.config import DataConfig, EvaluationConfig, Extension, Pretraining, extensions_in
 from experiments.inputs import Inputs
 from experiments.sweep.aliases import Holdings
 from experiments.sweep.by_identity import by_identity
 from experiments.sweep.equivalence import Outcome, SameValues, repeated_cells, repeated_sentence, same_values
-from experiments.sweep.forms import guide_cell, lineage, start_cell
+from experiments.sweep.forms import guide_cell, lineage
 from experiments.sweep.linking import link_evaluations
 from experiments.sweep.metrics import declare_metrics, fid_remedy
 from experiments.sweep.names import CellNames
@@ -44,7 +44,8 @@ class PlannedCell:
     def trainings(self) -> Iterator[tuple[Cell, Training]]:
         """Yield all trainings that it needs, each with a cell whose own it is: its own first, then what that needs."""
         yield from lineage(self.cell, self.training)
-        guide, cell = self.evaluation.guide, guide_cell(self.cell)
+        guide = self.evaluation.guide
+        cell = guide_cell(self.cell) if guide is not None else None
         if guide is not None and cell is not None:
             yield from lineage(cell, guide)
 
@@ -79,6 +80,8 @@ class Plan:
             names.setdefault(planned.evaluation.signature, self.cell_name(planned))
         for planned in self.cells:  # last, as a guide may be the training of another cell
             guide = planned.evaluation.guide
+            if guide is None and planned.training.start is None:
+                continue
             own = self._cell_names.within(TRAINING_SECTIONS, planned.cell)
             if guide is not None:
                 names.setdefault(guide.signature, f"{own}/guide {planned.cell.sampling.guide}")
@@ -190,19 +193,21 @@ def plan_sweep(
         PlannedCell(cell, evaluation.training, evaluations[evaluation.signature], computation)
         for cell, evaluation, computation in requested
     )
-    read = dict.fromkeys(each.data for cell in sweep.cells for each in _cells_to_train(cell))
-    read_now = (config for config in read if config not in (sources or {}))
-    remarks = dict.fromkeys(remark for config in read_now for remark in inputs.facts(config).remarks)
+    read = [config for config in _data_sets(sweep.cells) if config not in (sources or {})]
+    remarks = dict.fromkeys(remark for config in read for remark in inputs.facts(config).remarks)
     shorter = shorter_trainings(planner.trainings, holdings, planner.stored)
     return Plan(sweep, cells, planner.trainings, evaluations, tuple(remarks), shorter)
 
 
-def _cells_to_train(cell: Cell) -> Iterator[Cell]:
-    """Yield a cell, and those whose trainings come before its own."""
-    yield cell
-    before = start_cell(cell)
-    if before is not None:
-        yield from _cells_to_train(before)
+def _data_sets(cells: Iterable[Cell]) -> dict[DataConfig, None]:
+    """The data sets of cells, and of the trainings with whose networks theirs begin."""
+    found = dict.fromkeys(cell.data for cell in cells)
+    for training in {id(cell.training): cell.training for cell in cells}.values():  # of which thousands have few
+        source = training.source
+        while isinstance(source, Pretraining):
+            found[source.data] = None
+            source = source.training.source
+    return found
 
 
 def _planned(
