@@ -217,11 +217,11 @@ def section_parameters(section: str, config: object) -> dict[str, Any]:
 
 def _written(value: Any) -> Any:
     """Return a value as the sweep file has it: an extension by its name, a training to begin with by its text."""
-    if isinstance(value, Pretraining):
-        return str(value)
+    if not isinstance(value, tuple | Extension | Pretraining):  # as nearly all are
+        return value
     if isinstance(value, tuple):
         return tuple(map(_written, cast(tuple[Any, ...], value)))
-    return value.name if isinstance(value, Extension) else value
+    return value.name if isinstance(value, Extension) else value.text
 
 
 @dataclass(frozen=True)
