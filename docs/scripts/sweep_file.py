@@ -130,6 +130,7 @@ MORE: dict[str, str] = {  # pages that say more than a field's meaning
     "model.from": "[formats](models.md#networks-that-somebody-else-trained)",
     "training.ema_rampup": "[averages of the weights](models.md#averages-of-the-weights)",
     "training.augment": "[pictures](augmentation.md)",
+    "training.from": "[fine-tuning](models.md#fine-tuning)",
     "sampling.sampler": "[samplers](sampling.md#samplers)",
     "sampling.schedule": "[schedules](sampling.md#schedules)",
     "sampling.guide": "[sampling.guide](#samplingguide)",

@@ -85,6 +85,24 @@ class NetworkConfig:
         """Channels of the network's output: twice the image's with iDDPM, whose second half, a variance, is unused."""
         return self.image_channels * (2 if self.precondition == "iddpm" else 1)
 
+    def to_train(self, resolution: int, num_classes: int, dropout: float) -> NetworkConfig:
+        """Return the network for a training that begins with these weights, on images of another data set.
+
+        resolution: pixels a side of its images. num_classes: of its classes, which a network of diffusers cannot learn.
+        dropout: of the training. What only the former training needed, such as inputs for its augmentation, is left
+        out.
+        """
+        if self.settings:
+            return self
+        return replace(
+            self,
+            resolution=resolution,
+            num_classes=num_classes,
+            dropout=dropout,
+            augment_labels=0,
+            uncertainty=False,
+        )
+
 
 @dataclass(frozen=True)
 class Pretrained:
@@ -98,24 +116,6 @@ class Pretrained:
     digest: str
     network: NetworkConfig
     sigma_data: float | None
-
-    def to_train(self, resolution: int, num_classes: int, dropout: float) -> NetworkConfig:
-        """Return the network for a training that begins with these weights, on images of another data set.
-
-        resolution: pixels a side of its images. num_classes: of its classes, which a network of diffusers cannot learn.
-        dropout: of the training. What only the former training needed, such as inputs for its augmentation, is left
-        out.
-        """
-        if self.network.settings:
-            return self.network
-        return replace(
-            self.network,
-            resolution=resolution,
-            num_classes=num_classes,
-            dropout=dropout,
-            augment_labels=0,
-            uncertainty=False,
-        )
 
 
 @dataclass(frozen=True)

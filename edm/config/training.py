@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from edm.config.data import DataConfig
 from edm.config.fields import added_field, display_field, require, require_positive
-from edm.config.model import AUGMENT_LABELS, NetworkConfig
+from edm.config.model import AUGMENT_LABELS, ModelConfig, NetworkConfig
 from edm.extension import Extension
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -70,9 +71,10 @@ class TrainingConfig:
     keep_state: Keep the state at the end of the training, which is about four times as large as the model. A longer
         training that is otherwise the same then begins there. `False`: no state is kept, and this training begins at
         the start.
-    source: A trained network to begin with, in place of random weights (fine-tuning): the path of a file or a folder,
-        as of `model.from`. It decides all fields of `model` but `dropout`; others that are given must describe it. Its
-        weights are part of the signature, the path is not.
+    source: A trained network to begin with, in place of random weights (fine-tuning). The path of a file or a folder,
+        as of `model.from`: it decides all fields of `model` but `dropout`; others that are given must describe it. Its
+        weights are part of the signature, the path is not. Or a training that is done first: a mapping of what differs
+        from this one, such as `{data.name: celeba, training.kimg: 5000}`.
     """
 
     kimg: float = 10_000.0
@@ -106,12 +108,12 @@ class TrainingConfig:
     validate_kimg: float | None = display_field(None)
     samples_kimg: float | None = display_field(None)
     keep_state: bool = display_field(True, column=False)
-    source: str | None = display_field(None, column=False, key="from")
+    source: str | Pretraining | None = display_field(None, column=False, key="from")
 
     def __post_init__(self) -> None:
         require_positive(self, "kimg", "batch_size", "lr", "p_std", "min_snr_gamma", "power_ema_snapshots")
         require_positive(self, "lr_decay_kimg")
-        require(self.source is None or bool(self.source), "from", "is empty; give the path of a trained network")
+        require(self.source != "", "from", "is empty; give the path of a trained network")
         require(math.isfinite(self.p_mean), "p_mean", f"{self.p_mean!r} is not a finite number; give one")
         require(self.ema_halflife_kimg >= 0, "ema_halflife_kimg", "give 0 (no average) or more")
         ramp = self.ema_rampup
@@ -184,6 +186,23 @@ class TrainingConfig:
     def steps_to(self, kimg: float) -> int:
         """Return the number of gradient steps until `kimg` thousand images have been seen."""
         return math.ceil(round(kimg * 1000, 6) / self.batch_size)  # rounded: 2.007 * 1000 is not quite 2007
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """The training whose network another one begins with.
+
+    text: what differs from the other one, for people. seed: None for that of the other one.
+    """
+
+    text: str
+    data: DataConfig
+    model: ModelConfig
+    training: TrainingConfig
+    seed: int | None = None
+
+    def __str__(self) -> str:
+        return self.text
 
 
 def require_power_width(width: float, field: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from edm.config import DataConfig, TrainingConfig
@@ -158,15 +158,23 @@ class DataContent:
 
 @dataclass(frozen=True)
 class TrainedWeights:
-    """The digest of a trained network's weights, and the path of its file, which identifies nothing."""
+    """What identifies a trained network, and what people call it, which identifies nothing."""
 
     digest: str
-    path: str
+    title: str
 
     @classmethod
-    def of(cls, pretrained: Mapping[str, Any] | None) -> TrainedWeights | None:
-        """Return those of a trained network as it is stored; None of none."""
-        return None if pretrained is None else cls(pretrained["digest"], pretrained["path"])
+    def of(cls, network: Mapping[str, Any] | None) -> TrainedWeights | None:
+        """Return those of the network of a file, or of a training, as it is stored; None of none."""
+        if network is None:
+            return None
+        if "digest" in network:
+            return cls(network["digest"], f"{Path(network['path']).name} (weights {network['digest'][:12]})")
+        data, config = network["data"]["config"], network["config"]
+        kimg = TrainingConfig(kimg=config["kimg"], batch_size=config["batch_size"]).total_kimg
+        own = data["name"]["name"] if isinstance(data["name"], Mapping) else data["name"]  # of an extension
+        images = PurePath(data.get("path") or "").name or own
+        return cls(network["signature"], f"training {network['signature']} ({kimg:,g} kimg on {images})")
 
     def __str__(self) -> str:
         return self.digest
@@ -210,7 +218,7 @@ def shown(value: Any) -> str:
     if isinstance(value, DataContent):
         return f"{value.signature} ({value.counts})" if value.counts else value.signature
     if isinstance(value, TrainedWeights):
-        return f"{Path(value.path).name} (weights {value.digest[:12]})"
+        return value.title
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Mapping):

@@ -129,11 +129,10 @@ def _cell_of(task: SweepTask, plan: Plan) -> Cell | None:
     for planned in plan.cells:
         if task.signature in (planned.training.signature, planned.evaluation.signature):
             return planned.cell
-        guide = planned.evaluation.guide
-        if guide is not None and guide.signature == task.signature:
-            return guide_cell(planned.cell)
-        if task in planned.evaluation.trainings:
-            return start_cell(planned.cell)
+    for planned in plan.cells:  # last, as a guide or what a training begins with may be another cell's network
+        for cell, training in planned.trainings:
+            if training.signature == task.signature:
+                return cell
     return None
 
 
@@ -144,22 +143,26 @@ def _dependencies(resolved: ResolvedTask, store: Store) -> Iterator[Dependency]:
     task, cell, plan = resolved.task, resolved.cell, resolved.plan
     trainings = task.depends_on if isinstance(task, Evaluation) else (task,)
     yield _data_set(trainings[0].data, store)
-    yield from _started(trainings[0], store)
-    yield _task("training", ResolvedTask(trainings[0], cell, plan), store)
+    yield from _trained("training", trainings[0], cell, plan, store)
     for guide in trainings[1:]:
-        yield from _started(guide, store)
-        yield _task("guide", ResolvedTask(guide, guide_cell(cell) if cell is not None else None, plan), store)
+        yield from _trained("guide", guide, guide_cell(cell) if cell is not None else None, plan, store)
     if isinstance(task, Evaluation):
         for preparation in reversed(preparations_of(task)):
             yield _preparation(preparation, store)
         yield _task("evaluation", resolved, store)
 
 
-def _started(training: Training, store: Store) -> Iterator[Dependency]:
-    """Yield the network with whose weights a training begins, if somebody has trained one."""
-    for start in training.depends_on:
-        status, path = status_of_task(start, store), start.pretrained.path if start.pretrained else ""
-        yield Dependency(BEGINNING, "trainings", start.signature, status, f"the network of {path}")
+def _trained(what: str, training: Training, cell: Cell | None, plan: Plan | None, store: Store) -> Iterator[Dependency]:
+    """Yield a training, and before it what it begins with, if that is not random weights."""
+    start = training.begins_with
+    if start is not None and start.pretrained is not None:
+        remark = f"the network of {start.pretrained.path}"
+        yield Dependency(BEGINNING, "trainings", start.signature, status_of_task(start, store), remark)
+    elif start is not None:
+        if start.data != training.data:
+            yield _data_set(start.data, store)
+        yield from _trained("pretraining", start, start_cell(cell) if cell is not None else None, plan, store)
+    yield _task(what, ResolvedTask(training, cell, plan), store)
 
 
 def _preparation(task: Preparation, store: Store) -> Dependency:
@@ -211,9 +214,16 @@ def _task(what: str, resolved: ResolvedTask, store: Store) -> Dependency:
             return replace(dependency, remark="waits for its training")
     if status.state not in ("planned", "failed"):
         return dependency
+    if isinstance(task, Training) and _waits_for_pretraining(task, store):
+        return replace(dependency, remark="waits for its pretraining")
     near = _nearest(resolved, store)
-    remark = _beginning(resolved, store) + _comparison(what, task, near, store)
+    remark = _beginning(resolved, store) + _comparison(task, near, store)
     return replace(dependency, remark=remark, nearest=near)
+
+
+def _waits_for_pretraining(training: Training, store: Store) -> bool:
+    starts = [start for start in training.depends_on if start.pretrained is None]
+    return any(status_of_task(start, store).state != "done" for start in starts)
 
 
 def _continued(resolved: ResolvedTask, store: Store) -> str:
@@ -271,9 +281,9 @@ def _recalled_cell(sweep: str, signature: str, store: Store) -> Cell | None:
     return _cell_of(task, plan) if task is not None else None
 
 
-def _comparison(what: str, task: SweepTask, near: NearestTask | None, store: Store) -> str:
+def _comparison(task: SweepTask, near: NearestTask | None, store: Store) -> str:
     """In words how a task differs from the nearest finished one."""
-    kind = "training" if what == "guide" else what
+    kind = "evaluation" if isinstance(task, Evaluation) else "training"
     if near is None:
         of_training = " of this training" if isinstance(task, Evaluation) else ""
         return f"no {kind}{of_training} is finished in this store"

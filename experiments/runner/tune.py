@@ -121,7 +121,8 @@ class DispatchedSearcher(Searcher):
 class SavingAsha(FIFOScheduler):
     """Applies Tune's ASHA to the trainings on each data set; what it stops is asked to save its state and leave.
 
-    A training that guides others is meant to be worse than they are, and is never stopped.
+    A training that guides others is meant to be worse than they are, and others wait for one that they begin with:
+    these are never stopped.
     """
 
     def __init__(self, searcher: DispatchedSearcher, store: Store) -> None:
@@ -130,12 +131,13 @@ class SavingAsha(FIFOScheduler):
         self.brackets: dict[str, ASHAScheduler] = {}
         self.added: set[str] = set()
         plan = searcher.dispatcher.schedule.plan
-        self.guides = {e.guide.signature for e in plan.evaluations.values() if e.guide is not None}
+        guides = {e.guide.signature for e in plan.evaluations.values() if e.guide is not None}
+        self.helpers = guides.union(*([t.signature for t in each.depends_on] for each in plan.trainings.values()))
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Compare a training's loss on the val split with that of others after the same share of their images."""
         task = self.searcher.jobs[trial.trial_id].tasks[0]
-        if "val_loss" not in result or not isinstance(task, Training) or task.signature in self.guides:
+        if "val_loss" not in result or not isinstance(task, Training) or task.signature in self.helpers:
             return TrialScheduler.CONTINUE
         asha = self._bracket(task)
         if trial.trial_id not in self.added:

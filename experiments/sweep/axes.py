@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from edm.config import FieldError, require_seed
 from experiments.sweep.diagnostics import (
@@ -17,8 +18,9 @@ from experiments.sweep.diagnostics import (
     suggest_axis,
 )
 from experiments.sweep.document import Document, Location
+from experiments.sweep.names import changes_text
 from experiments.sweep.remedies import as_list, for_number, for_single_seed, is_stray_number
-from experiments.sweep.spec import SECTIONS, SETTINGS, Axes, Cell, field_names
+from experiments.sweep.spec import SECTIONS, SETTINGS, Axes, Cell, by_attribute, field_names, nested_class
 from experiments.wording import did_you_mean, shortened
 
 NO_COMPANIONS: Mapping[str, tuple[str, ...]] = {}
@@ -202,6 +204,22 @@ def _written(document: Document, location: Location, group: AxisGroup) -> str | 
     return ", ".join((written, *rest)) if written else None
 
 
+def as_in_cells(axis: str, value: Any) -> Any:
+    """Return a value of an axis, as the file or as a cell has it, in a form that is equal for both.
+
+    Lists are tuples; mappings, such as {preset: nano} for a guide, are text.
+    """
+    if isinstance(value, list | tuple):
+        return tuple(as_in_cells(axis, entry) for entry in cast(Sequence[Any], value))
+    if not isinstance(value, Mapping):
+        return str(value) if dataclasses.is_dataclass(value) else value
+    changes, nested = cast(Mapping[str, Any], value), nested_class(axis)
+    try:
+        return changes_text(changes) if nested is None else str(nested(**by_attribute(nested, changes)))
+    except (TypeError, FieldError):  # no cell has it
+        return changes_text(changes)
+
+
 def _equal(a: Any, b: Any) -> bool:
     return a == b and isinstance(a, bool) == isinstance(b, bool)  # true is not 1
 
@@ -240,12 +258,16 @@ class Exclusions:
                         f"exclude: {axis} is not an axis of this sweep; {suggest_axis(axis, axes)}",
                     )
         listed = [{axis: v if isinstance(v, tuple) else (v,) for axis, v in rule.items()} for rule in rules]
-        return cls(document, listed)
+        return cls(
+            document, [{axis: tuple(as_in_cells(axis, v) for v in vs) for axis, vs in r.items()} for r in listed]
+        )
 
     def match(self, cell: Cell) -> bool:
         """Return whether a rule leaves the cell out."""
         hits = [
-            i for i, rule in enumerate(self._rules) if all(cell.value(axis) in values for axis, values in rule.items())
+            i
+            for i, rule in enumerate(self._rules)
+            if all(as_in_cells(axis, cell.value(axis)) in values for axis, values in rule.items())
         ]
         for i in hits:
             self._matches[i] += 1

@@ -14,7 +14,7 @@ from experiments.errors import UserError
 from experiments.inputs import Inputs
 from experiments.sweep.cell_errors import CellError, check_resolution, refuse
 from experiments.sweep.metrics import FITTED, fid_remedy, meaningless
-from experiments.sweep.pretrained import check_pretrained, check_pretrained_guide, check_start
+from experiments.sweep.pretrained import check_pretrained, check_pretrained_guide, check_pretraining, check_start
 from experiments.sweep.spec import Cell, gpus_of_training
 from experiments.sweep.tasks import Training
 from experiments.wording import one_of
@@ -37,11 +37,7 @@ def require_even_batches(trainings: Iterable[Training], gpus: float | Literal["a
 
 def check_cell(cell: Cell, inputs: Inputs) -> None:
     """Raise CellError where fields of different sections contradict each other or the files that they name."""
-    try:
-        facts = inputs.facts(cell.data)
-        inputs.fingerprint(cell.data)  # reads a folder of images, as only here its problems can be given a line
-    except DataError as error:
-        raise CellError("data.path", str(error)) from None
+    facts = _facts(cell, inputs)
     _check_classes(cell, facts)
     _check_statistics(cell, inputs)
     _check_metrics(cell, facts)
@@ -50,14 +46,34 @@ def check_cell(cell: Cell, inputs: Inputs) -> None:
         _check_pretrained_guide(cell, facts, inputs)
         return
     _check_guidance(cell, facts)
-    if cell.start is not None:
-        check_start(cell, facts, cell.start, inputs)
-    else:
-        _check_network(cell, facts)
-        check_resolution(cell, cell.model.network(1, 0, 0).halvings)
+    _check_trained(cell, facts, inputs)
     _check_guide(cell, facts)
     _check_pretrained_guide(cell, facts, inputs)
     _check_averages(cell)
+
+
+def check_training(cell: Cell, inputs: Inputs) -> None:
+    """Raise CellError where what decides a cell's training does not fit together, or cannot be read."""
+    _check_trained(cell, _facts(cell, inputs), inputs)
+
+
+def _facts(cell: Cell, inputs: Inputs) -> DatasetFacts:
+    try:
+        facts = inputs.facts(cell.data)
+        inputs.fingerprint(cell.data)  # reads a folder of images, as only here its problems can be given a line
+    except DataError as error:
+        raise CellError("data.path", str(error)) from None
+    return facts
+
+
+def _check_trained(cell: Cell, facts: DatasetFacts, inputs: Inputs) -> None:
+    if cell.start is not None:
+        check_start(cell, facts, cell.start, inputs)
+    elif cell.pretraining is not None:
+        check_pretraining(cell, facts, cell.pretraining, inputs)
+    else:
+        _check_network(cell, facts)
+        check_resolution(cell, cell.model.network(1, 0, 0).halvings)
 
 
 def _check_network(cell: Cell, facts: DatasetFacts) -> None:

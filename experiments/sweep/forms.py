@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
 from edm.config import (
     EvaluationConfig,
+    Extension,
     ModelConfig,
     NetworkConfig,
     Pretrained,
@@ -31,18 +33,19 @@ from experiments.sweep.tasks import (
     FeatureSpace,
     Spaces,
     Training,
+    beginning,
     drawing_signature,
     judge_of,
-    pretrained_training,
 )
 
 Value = TypeVar("Value")
+Start = Pretrained | Training  # the network that a training begins with
 
 
-def training_forms(cell: Cell, data: DataSource, start: Pretrained | None = None) -> tuple[Training, ...]:
+def training_forms(cell: Cell, data: DataSource, start: Start | None = None) -> tuple[Training, ...]:
     """Return the training that a cell needs, in each of its forms, the canonical one last.
 
-    start: the trained network with whose weights it begins, for which the path in the cell stands.
+    start: the network with whose weights it begins, for which the cell has a path or another training.
     """
     config = dataclasses.replace(cell.training, source=None)
     former = config.without_unread()
@@ -52,11 +55,12 @@ def training_forms(cell: Cell, data: DataSource, start: Pretrained | None = None
     return tuple(training_of(cell.seed, data, network, config, start) for config in configs)
 
 
-def _network(cell: Cell, data: DataSource, start: Pretrained | None) -> NetworkConfig:
+def _network(cell: Cell, data: DataSource, start: Start | None) -> NetworkConfig:
     """Return the network that a cell trains, but for what the training itself needs."""
-    if start is None:
+    of_ones_own = isinstance(start, Training) and isinstance(cell.model.architecture, Extension)  # its facts differ
+    if start is None or of_ones_own:
         return cell.model.network(data.channels, data.resolution, data.num_classes)
-    return start.to_train(data.resolution, data.num_classes, cell.model.dropout)
+    return start.network.to_train(data.resolution, data.num_classes, cell.model.dropout)
 
 
 @lru_cache(maxsize=4096)
@@ -66,11 +70,12 @@ def _shared(network: NetworkConfig) -> NetworkConfig:
 
 
 def training_of(
-    seed: int, data: DataSource, network: NetworkConfig, config: TrainingConfig, start: Pretrained | None = None
+    seed: int, data: DataSource, network: NetworkConfig, config: TrainingConfig, start: Start | None = None
 ) -> Training:
     """Return the training of a network by a configuration, whatever its form; `start` as in a Training."""
     flops = FORWARDS_PER_TRAINING_IMAGE * config.num_steps * config.batch_size * forward_flops(network)
-    begins: dict[str, Any] = {} if start is None else {"start": pretrained_training(data, start).signature}
+    before = beginning(data, start)
+    begins: dict[str, Any] = {} if before is None else {"start": before.signature}
     identity = signature("training", data=data.signature, network=network, training=config, seed=seed, **begins)
     return Training(identity, seed, data, network, config, flops, start=start)
 
@@ -83,9 +88,25 @@ def guide_cell(cell: Cell) -> Cell | None:
     return dataclasses.replace(cell, model=guide.model(cell.model), training=guide.training(cell.training))
 
 
-def start_cell(cell: Cell) -> Cell:
-    """Return the cell whose training is the network with which that of `cell` begins (fine-tuning)."""
-    return dataclasses.replace(cell, model=ModelConfig(source=cell.start), training=TrainingConfig())
+def start_cell(cell: Cell) -> Cell | None:
+    """Return the cell whose training is the network with which that of `cell` begins (fine-tuning), if there is one."""
+    before = cell.pretraining
+    if before is not None:
+        seed = cell.seed if before.seed is None else before.seed
+        return dataclasses.replace(cell, seed=seed, data=before.data, model=before.model, training=before.training)
+    if cell.start is not None:
+        return dataclasses.replace(cell, model=ModelConfig(source=cell.start), training=TrainingConfig())
+    return None
+
+
+def lineage(cell: Cell, training: Training) -> Iterator[tuple[Cell, Training]]:
+    """Yield a cell with its training, and then the same of the network that this begins with, and so on."""
+    yield cell, training
+    if training.start is None:
+        return
+    before, start = start_cell(cell), training.begins_with
+    if before is not None and start is not None:
+        yield from lineage(before, start)
 
 
 class EvaluationForm(NamedTuple):

@@ -90,5 +90,5 @@ def _table(evaluation: Evaluation) -> Any:
 
 def _table_and_sampling(evaluation: Evaluation) -> Any:
     """What the evaluations of one table have in common that differ in their training seeds alone."""
-    trainings = tuple((training.network, training.config, training.start) for training in evaluation.depends_on)
-    return _table(evaluation), evaluation.sampling, trainings
+    trainings = ((each.data, each.network, each.config, each.pretrained) for each in evaluation.trainings)
+    return _table(evaluation), evaluation.sampling, tuple(trainings)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, cast
 
 from experiments.sweep.spec import SECTIONS, Cell, Sweep, split_axis
 from experiments.wording import did_you_mean, resembling
@@ -43,7 +43,8 @@ class CellNames:
     def _part(self, section: str, axis: str, cell: Cell) -> str | None:
         """What an axis adds to a name; None where it is an option that the cell's value does not have."""
         config = getattr(cell, section)
-        key = axis, id(config), cell.model.source is None, cell.start is None  # which decide what fields a cell has
+        from_random = cell.model.source is None, cell.network_file is None  # which decide what fields a cell has
+        key = axis, id(config), *from_random
         known = self._parts.get(key)
         if known is None:
             part = _text(self._called(axis), cell.value(axis)) if cell.has(axis) else None
@@ -54,6 +55,11 @@ class CellNames:
         """The field of an axis; training.from in full beside model.from, of which a cell has one or the other."""
         field = axis.split(".")[-1]
         return axis if axis == START and MODEL in self._sweep.axes else field
+
+
+def changes_text(changes: Mapping[str, Any]) -> str:
+    """Return fields and their values as one word, such as data.name=celeba,training.kimg=5000."""
+    return ",".join(f"{field}={_plain(value)}" for field, value in changes.items())
 
 
 def _text(field: str, value: Any) -> str:
@@ -70,6 +76,8 @@ def _plain(value: Any) -> str:
         return json.dumps(value)
     if isinstance(value, tuple):
         return ",".join(_plain(entry) for entry in value)
+    if isinstance(value, Mapping):
+        return f"({changes_text(cast(Mapping[str, Any], value))})"
     if not isinstance(value, float):
         return str(value)
     short = f"{value:g}"

@@ -3,37 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
 
-from edm.config import DataConfig, EvaluationConfig, Extension, extensions_in
-from experiments.errors import UserError
+from edm.config import DataConfig, EvaluationConfig, Extension, Pretraining, extensions_in
 from experiments.inputs import Inputs
-from experiments.sweep.aliases import Aliases, Holdings
+from experiments.sweep.aliases import Holdings
 from experiments.sweep.by_identity import by_identity
 from experiments.sweep.equivalence import Outcome, SameValues, repeated_cells, repeated_sentence, same_values
-from experiments.sweep.forms import computation_of, evaluation_forms, guide_cell, training_forms
-from experiments.sweep.identity import VERSIONS
-from experiments.sweep.linking import link_evaluations, merge_evaluations
+from experiments.sweep.forms import guide_cell, lineage
+from experiments.sweep.linking import link_evaluations
 from experiments.sweep.metrics import declare_metrics, fid_remedy
 from experiments.sweep.names import CellNames
+from experiments.sweep.planner import Planner
 from experiments.sweep.preparations import Preparation, names_of, names_of_networks, preparations_by_signature
 from experiments.sweep.remarks import fields_without_effect, metrics_without_scores
 from experiments.sweep.shorter import Shorter, shorter_trainings
 from experiments.sweep.spec import SECTIONS, Cell, Sweep
 from experiments.sweep.stored_configs import StoredForms
-from experiments.sweep.tasks import (
-    FORMER_CLASSIFIER,
-    DataSource,
-    Evaluation,
-    SweepTask,
-    Training,
-    classifier_of,
-    pretrained_training,
-)
+from experiments.sweep.tasks import FORMER_CLASSIFIER, DataSource, Evaluation, SweepTask, Training
 
 TRAINING_SECTIONS = ("data", "model", "training")  # of the sweep file: these decide a training
 
@@ -50,6 +39,15 @@ class PlannedCell:
     training: Training
     evaluation: Evaluation
     computation: str
+
+    @property
+    def trainings(self) -> Iterator[tuple[Cell, Training]]:
+        """Yield all trainings that it needs, each with a cell whose own it is: its own first, then what that needs."""
+        yield from lineage(self.cell, self.training)
+        guide = self.evaluation.guide
+        cell = guide_cell(self.cell) if guide is not None else None
+        if guide is not None and cell is not None:
+            yield from lineage(cell, guide)
 
 
 @dataclass(frozen=True)
@@ -82,9 +80,14 @@ class Plan:
             names.setdefault(planned.evaluation.signature, self.cell_name(planned))
         for planned in self.cells:  # last, as a guide may be the training of another cell
             guide = planned.evaluation.guide
+            if guide is None and planned.training.start is None:
+                continue
+            own = self._cell_names.within(TRAINING_SECTIONS, planned.cell)
             if guide is not None:
-                own = self._cell_names.within(TRAINING_SECTIONS, planned.cell)
                 names.setdefault(guide.signature, f"{own}/guide {planned.cell.sampling.guide}")
+            for depth, before in enumerate(reversed(planned.training.lineage[:-1]), 1):
+                if before.pretrained is None:
+                    names.setdefault(before.signature, f"{own}{'/pretraining' * depth}")
         rest = {name: each.pretrained for name, each in self.trainings.items() if name not in names}
         networks = names_of_networks({name: network for name, network in rest.items() if network is not None})
         return names | networks | names_of(self.prepared.values(), names)
@@ -190,10 +193,21 @@ def plan_sweep(
         PlannedCell(cell, evaluation.training, evaluations[evaluation.signature], computation)
         for cell, evaluation, computation in requested
     )
-    read = dict.fromkeys(cell.data for cell in sweep.cells if cell.data not in (sources or {}))
+    read = [config for config in _data_sets(sweep.cells) if config not in (sources or {})]
     remarks = dict.fromkeys(remark for config in read for remark in inputs.facts(config).remarks)
     shorter = shorter_trainings(planner.trainings, holdings, planner.stored)
     return Plan(sweep, cells, planner.trainings, evaluations, tuple(remarks), shorter)
+
+
+def _data_sets(cells: Iterable[Cell]) -> dict[DataConfig, None]:
+    """The data sets of cells, and of the trainings with whose networks theirs begin."""
+    found = dict.fromkeys(cell.data for cell in cells)
+    for training in {id(cell.training): cell.training for cell in cells}.values():  # of which thousands have few
+        source = training.source
+        while isinstance(source, Pretraining):
+            found[source.data] = None
+            source = source.training.source
+    return found
 
 
 def _planned(
@@ -210,180 +224,6 @@ def _planned(
     former = Planner(inputs, sources, holdings, stored, FORMER_CLASSIFIER)
     as_before = list(former.plan(sweep.cells))
     return (former, as_before) if former.has_classified else (planner, requested)
-
-
-Pair = tuple[Training, Training | None]  # one form of a training, and one of its guide
-
-
-class _Request(NamedTuple):
-    """The evaluation that a cell asks for.
-
-    canonical: its canonical form. computation: as of a PlannedCell. pairs: forms of its trainings that could be in the
-    store. forms: those of the evaluation that are. otherwise: the one to run if none is, which has the form of the
-    training that the store has.
-    """
-
-    canonical: Evaluation
-    computation: str
-    pairs: tuple[Pair, ...]
-    forms: tuple[Evaluation, ...]
-    otherwise: Evaluation
-
-
-class Planner:
-    """Collects the trainings and evaluations that cells need, by signature, each once.
-
-    stored: what other sweeps have computed in `holdings`. classifier_version: the version of the small classifiers of
-    which the store holds none.
-    """
-
-    def __init__(
-        self,
-        inputs: Inputs,
-        sources: Mapping[DataConfig, DataSource],
-        holdings: Holdings | None = None,
-        stored: StoredForms | None = None,
-        classifier_version: int = VERSIONS["classifier"],
-    ) -> None:
-        self.trainings: dict[str, Training] = {}
-        self.evaluations: dict[str, Evaluation] = {}
-        self._inputs = inputs
-        self._holdings, self._classifier_version = holdings, classifier_version
-        self._without_classifier: set[str] = set()
-        self._sources = {config: self._with_classifier(source) for config, source in sources.items()}
-        self._forms_of: dict[Any, tuple[tuple[Training, ...], tuple[Training, ...]]] = {}
-        self._pairs_of: dict[tuple[int, int], tuple[Pair, ...]] = {}  # by the identity of forms in _forms_of
-        self.stored = stored
-        self._begun = frozenset(holdings.signatures("evaluations") if holdings is not None else ())
-        self._training_aliases = Aliases[Training](self._rank_of_training)
-        self._evaluation_aliases = Aliases[Evaluation](self._rank_of_evaluation)
-
-    def plan(self, cells: Sequence[Cell]) -> Iterator[tuple[Cell, Evaluation, str]]:
-        """Add what cells need; yield each cell, its evaluation, and what is equal where that comes to the same."""
-        trained = [self._forms(cell) for cell in cells]
-        for forms in {id(forms): forms for both in trained for forms in both if forms}.values():
-            self._training_aliases.add(forms[-1].signature, forms)
-            if self.stored:
-                self._training_aliases.add_if_none(forms[-1].signature, self.stored.trainings(forms[-1]))
-        requests = [self._request(cell, *both) for cell, both in zip(cells, trained, strict=True)]
-        to_run: dict[str, Evaluation] = {}  # one for all cells that come to the same, in canonical form if there is one
-        for request in requests:  # all of them first, as the store may have the form of another cell
-            self._evaluation_aliases.add(request.computation, request.forms)
-            if request.canonical.signature == request.computation:
-                to_run.setdefault(request.computation, request.otherwise)
-        for cell, request in zip(cells, requests, strict=True):
-            if self.stored and self._training_aliases.held(request.canonical.training.signature):
-                forms = self.stored.evaluations(cell, request.canonical, request.pairs)
-                self._evaluation_aliases.add_if_none(request.computation, forms)
-            otherwise = to_run.setdefault(request.computation, request.otherwise)
-            chosen = self._evaluation_aliases.chosen(request.computation, request.forms, otherwise)
-            evaluation = chosen.scored_as(request.canonical)
-            self._add(evaluation)
-            yield cell, evaluation, request.computation
-
-    def _add(self, evaluation: Evaluation) -> None:
-        for training in evaluation.trainings:
-            self.trainings.setdefault(training.signature, training)
-        known = self.evaluations.get(evaluation.signature)
-        self.evaluations[evaluation.signature] = evaluation if known is None else merge_evaluations(known, evaluation)
-
-    def _request(self, cell: Cell, trainings: tuple[Training, ...], guides: tuple[Training, ...]) -> _Request:
-        statistics, pairs = self._statistics(cell.evaluation.statistics), self._pairs(trainings, guides)
-        first, *others = [evaluation_forms(cell, *pair, statistics) for pair in pairs]
-        canonical = otherwise = first[-1].task()
-        last = trainings[-1], guides[-1] if guides else None
-        if pairs[0] != last:
-            canonical = evaluation_forms(cell, *last, statistics)[-1].task()
-        computation = computation_of(cell, *last, statistics, canonical)
-        stored = (form.task() for form in itertools.chain(first, *others) if form.signature in self._begun)
-        return _Request(canonical, computation, pairs, tuple(stored), otherwise)
-
-    def _pairs(self, trainings: tuple[Training, ...], guides: tuple[Training, ...]) -> tuple[Pair, ...]:
-        """The forms of a training and of its guide that could be in the store, those to use first."""
-        key = id(trainings), id(guides)
-        if key not in self._pairs_of:
-            of_guide = self._by_choice(guides) if guides else (None,)
-            self._pairs_of[key] = tuple(itertools.product(self._by_choice(trainings), of_guide))
-        return self._pairs_of[key]
-
-    def _by_choice(self, forms: tuple[Training, ...]) -> tuple[Training, ...]:
-        """All forms of a training that could be in the store, the one to use first."""
-        if self._holdings is None:
-            return forms[-1:]
-        chosen = self._training_aliases.chosen(forms[-1].signature, forms, forms[-1])
-        return tuple(dict.fromkeys((chosen, *forms, *self._training_aliases.held(forms[-1].signature))))
-
-    def _forms(self, cell: Cell) -> tuple[tuple[Training, ...], tuple[Training, ...]]:
-        """The forms of a cell's training and of its guide's; worked out once for all cells that share them."""
-        sections = map(id, (cell.data, cell.model, cell.training))  # kept by the cells, so that their ids stay theirs
-        guide = cell.sampling.guide
-        key = (*sections, cell.seed, guide, guide is not None and cell.sampling.guidance == 1)
-        if key not in self._forms_of:
-            guide = guide_cell(cell)
-            guides = () if guide is None else self._training_forms(guide)
-            self._forms_of[key] = self._training_forms(cell), guides
-        return self._forms_of[key]
-
-    def _training_forms(self, cell: Cell) -> tuple[Training, ...]:
-        """The forms of the training of a cell; a trained network has one."""
-        source = self._source(cell.data)
-        if cell.model.source is not None:
-            return (pretrained_training(source, self._inputs.model(cell.model.source)),)
-        return training_forms(cell, source, None if cell.start is None else self._inputs.model(cell.start))
-
-    def _rank_of_training(self, training: Training) -> int:
-        if self._holdings is None:
-            return 0
-        done = self._holdings.has_result("trainings", training.signature)
-        return 2 if done else int(self._holdings.has_begun("trainings", training.signature))
-
-    def _rank_of_evaluation(self, evaluation: Evaluation) -> int:
-        if evaluation.signature not in self._begun:  # as thousands are: the disk is asked for the others alone
-            return 0
-        return int(self._holdings is not None and self._holdings.has_result("evaluations", evaluation.signature))
-
-    def _source(self, config: DataConfig) -> DataSource:
-        if config not in self._sources:
-            self._sources[config] = self._with_classifier(self._held_source(config))
-        return self._sources[config]
-
-    def _held_source(self, config: DataConfig) -> DataSource:
-        """Return the form of a data set that the store has, the canonical one where it has both or none."""
-        canonical, former = DataSource.of(config, self._inputs), DataSource.as_written(config, self._inputs)
-        if self._holdings is None or self._holdings.has_result("data", canonical.signature):
-            return canonical
-        return former if self._holdings.has_result("data", former.signature) else canonical
-
-    def _with_classifier(self, source: DataSource) -> DataSource:
-        """Return a data set with the version of the classifier that the store holds, an earlier one if it has both."""
-        for version in range(FORMER_CLASSIFIER, VERSIONS["classifier"] + 1):
-            known = dataclasses.replace(source, classifier_version=version)
-            if self._holdings is not None and self._holdings.has_result("classifiers", classifier_of(known)):
-                return known
-        self._without_classifier.add(source.signature)
-        return dataclasses.replace(source, classifier_version=self._classifier_version)
-
-    @property
-    def lacks_classifiers(self) -> bool:
-        """Whether evaluations use features of a classifier that the store does not hold, and none of them is done."""
-        used = {evaluation.training.data.signature for evaluation in self._classified()}
-        return not self._without_classifier.isdisjoint(used) and not self.has_classified
-
-    @property
-    def has_classified(self) -> bool:
-        """Whether the store has results in features of a classifier."""
-        return any(map(self._rank_of_evaluation, self._classified()))
-
-    def _classified(self) -> Iterator[Evaluation]:
-        return (evaluation for evaluation in self.evaluations.values() if evaluation.features.classifier)
-
-    def _statistics(self, path: str | None) -> str | None:
-        if path is None:
-            return None
-        sha256 = self._inputs.statistics_sha256(path)
-        if sha256 is None:
-            raise UserError(f"evaluation.statistics: {path!r} does not exist; give the path of an .npz file")
-        return sha256
 
 
 def plan_of_cells(plan: Plan, name: str, cells: Sequence[PlannedCell]) -> Plan:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import fields
 
-from edm.config import Extension, ModelConfig, NetworkConfig, Pretrained
+from edm.config import Extension, ModelConfig, NetworkConfig, Pretrained, Pretraining
 from edm.data.catalogue import DatasetFacts
 from edm.discrete import DiscreteProcess
 from experiments.errors import UserError
@@ -53,10 +53,31 @@ def check_start(cell: Cell, facts: DatasetFacts, path: str, inputs: Inputs) -> N
 
     The data may have other classes and another resolution.
     """
-    pretrained = _read(START, path, inputs)
-    network = pretrained.network
+    network = _read(START, path, inputs).network
     _check_channels(cell, START, network, facts)
-    _check_model(cell, pretrained, facts)
+    _check_model(cell, network, facts)
+    _check_training(cell, network, facts)
+
+
+def check_pretraining(cell: Cell, facts: DatasetFacts, before: Pretraining, inputs: Inputs) -> None:
+    """Raise CellError where a training of a cell cannot begin with the network of another training."""
+    network = _network_of(before, inputs)
+    _check_channels(cell, START, network, facts)
+    _check_guide_of(cell)
+    _check_training(cell, network, facts)
+
+
+def _network_of(training: Pretraining, inputs: Inputs) -> NetworkConfig:
+    """Return the network that a training which another one begins with trains."""
+    facts, source = inputs.facts(training.data), training.training.source
+    if source is None:
+        return training.model.network(facts.channels, facts.resolution, facts.num_classes)
+    before = inputs.model(source).network if isinstance(source, str) else _network_of(source, inputs)
+    return before.to_train(facts.resolution, facts.num_classes, training.model.dropout)
+
+
+def _check_training(cell: Cell, network: NetworkConfig, facts: DatasetFacts) -> None:
+    """Raise CellError where a network cannot be trained on the images of a cell, or as that says."""
     side, multiple = facts.resolution, 2**network.halvings
     if side % multiple:
         sizes = f"{side}x{side} images of {cell.data.title} do not allow; use images whose side is a multiple of"
@@ -69,7 +90,7 @@ def check_start(cell: Cell, facts: DatasetFacts, path: str, inputs: Inputs) -> N
         _check_start_in_steps(cell, network, facts)
 
 
-def _check_model(cell: Cell, start: Pretrained, facts: DatasetFacts) -> None:
+def _check_model(cell: Cell, start: NetworkConfig, facts: DatasetFacts) -> None:
     """Raise CellError where `model` describes another network than training.from, or a guide has to be another one."""
     network = start.to_train(facts.resolution, facts.num_classes, cell.model.dropout)
     own = canonical(cell.model.network(facts.channels, facts.resolution, facts.num_classes))
@@ -86,6 +107,10 @@ def _check_model(cell: Cell, start: Pretrained, facts: DatasetFacts) -> None:
             f"describes another network than that of training.from, which has {has}; "
             "remove it, as that network decides the fields of model",
         )
+    _check_guide_of(cell)
+
+
+def _check_guide_of(cell: Cell) -> None:
     guide = cell.sampling.guide
     if guide is not None and (guide.preset is not None or guide.channels is not None):
         change = "changes preset or channels, which the network of training.from decides"

@@ -14,13 +14,14 @@ from typing import Any
 
 from pydantic_core import ValidationError
 
+from edm.config import Pretraining, TrainingConfig
 from experiments.errors import UserError
 from experiments.inputs import Inputs
 from experiments.names import NAME_RULE, is_name
 from experiments.store.sweep_names import override_texts, variant_name
 from experiments.sweep.axes import Picks, SweepAxes, read_seeds
 from experiments.sweep.cell_errors import CellError
-from experiments.sweep.checks import check_cell
+from experiments.sweep.checks import check_cell, check_training
 from experiments.sweep.diagnostics import (
     explain,
     in_place_of_one,
@@ -35,6 +36,7 @@ from experiments.sweep.diagnostics import (
 from experiments.sweep.document import START, Document, Location, parse_document, read_document
 from experiments.sweep.extensions import ExtensionValueError, SweepExtensions
 from experiments.sweep.metrics import declare_metrics
+from experiments.sweep.names import changes_text
 from experiments.sweep.schemas import validator
 from experiments.sweep.spec import (
     OWN,
@@ -48,6 +50,7 @@ from experiments.sweep.spec import (
     by_attribute,
     field_names,
 )
+from experiments.sweep.starts import DATA_SET, FROM, SEED, beginning_with, start_asked_for, start_picks
 from experiments.sweep.tables import ReportTables
 from experiments.wording import shortened
 
@@ -233,7 +236,7 @@ class SweepReader:
         """
         section = title.partition(".")[0]
         try:
-            resolved = by_attribute(kind, self.extensions.resolved(section, dict(values)))
+            resolved = by_attribute(kind, self.extensions.resolved(section, _without_pretraining(kind, values)))
             return self.extensions.with_facts(_parsed(kind, json.dumps(resolved, default=str)))
         except ExtensionValueError as error:
             field = ".".join((section, *map(str, error.location)))
@@ -258,11 +261,54 @@ class SweepReader:
 
     def _cell(self, base: Cell, picks: Picks) -> Cell:
         """The cell that has the picked values and is like `base` otherwise."""
+        cell, places = self._picked(base, picks)
+        start = start_asked_for(self.document, picks)
+        if start is not None:
+            training = beginning_with(cell.training, self._pretraining(base, picks, *start))
+            cell = replace(cell, training=training)
+        try:
+            check_cell(cell, self.inputs)
+        except CellError as error:
+            location = places.get(error.field, tuple(error.field.split(".")))
+            advice = self.document.beside(_path_of(cell, error.field))
+            raise self.document.error(location, f"{error.field}: {error}{advice}") from None
+        return self._with_network(cell, places)
+
+    def _pretraining(self, base: Cell, picks: Picks, changes: dict[str, Any], place: Location) -> Pretraining:
+        """The training that a cell begins with, which is like its own but for `changes`. place: where these are."""
+        own = start_picks(self.document, changes, place, picks, self.extensions.companions)
+        cell, places = self._picked(base, own, anew=("data",) if DATA_SET in changes else ())
+        nested = start_asked_for(self.document, own)
+        if nested is not None:
+            cell = replace(cell, training=beginning_with(cell.training, self._pretraining(base, own, *nested)))
+        try:
+            check_training(cell, self.inputs)
+        except CellError as error:
+            advice = self.document.beside(_path_of(cell, error.field))
+            message = f"{FROM}: {error.field}: {error}{advice}"
+            raise self.document.error(places.get(error.field, place), message) from None
+        cell = self._with_network(cell, places)
+        return Pretraining(changes_text(changes), cell.data, cell.model, cell.training, changes.get(SEED))
+
+    def _with_network(self, cell: Cell, places: Mapping[str, Location]) -> Cell:
+        """A cell whose model's extensions carry what it takes to count."""
+        try:
+            return self.extensions.with_network(cell, self.inputs.facts(cell.data))
+        except ExtensionValueError as error:
+            field = f"model.{error.location[0]}"
+            raise self.document.error(places.get(field, ("model", *error.location)), f"{field}: {error}") from None
+
+    def _picked(self, base: Cell, picks: Picks, anew: tuple[str, ...] = ()) -> tuple[Cell, dict[str, Location]]:
+        """The cell that has the picked values and is like `base` otherwise, unchecked; and where the file has these.
+
+        anew: sections that have the picked values alone.
+        """
         values: dict[str, dict[str, Any]] = {}
         places: dict[str, Location] = {}
         for pick in picks:
             section, name, option = [*pick.axis.split(".", 2), ""][:3]
-            own = values.setdefault(section, dict(self.data.get(section) or {}))
+            shared = {} if section in anew else self.data.get(section) or {}
+            own = values.setdefault(section, dict(shared))
             own[name] = {**(own.get(name) or {}), option: pick.value} if option else pick.value
             places[pick.axis] = pick.location
         for section, error in self.unfit.items():
@@ -270,17 +316,7 @@ class SweepReader:
                 raise error
         changed = {section: self._picked_section(section, values[section], places) for section in values}
         cell = replace(base, **changed)
-        cell = replace(cell, model=cell.model.essential)
-        try:
-            check_cell(cell, self.inputs)
-            return self.extensions.with_network(cell, self.inputs.facts(cell.data))
-        except ExtensionValueError as error:
-            field = f"model.{error.location[0]}"
-            raise self.document.error(places.get(field, ("model", *error.location)), f"{field}: {error}") from None
-        except CellError as error:
-            location = places.get(error.field, tuple(error.field.split(".")))
-            advice = self.document.beside(_path_of(cell, error.field))
-            raise self.document.error(location, f"{error.field}: {error}{advice}") from None
+        return replace(cell, model=cell.model.essential), places
 
     def _picked_section(self, section: str, values: dict[str, Any], places: dict[str, Location]) -> Any:
         """A section with values of axes in it; its errors are placed at these axes, by default at the last one."""
@@ -297,6 +333,12 @@ class SweepReader:
         except UnfitSection as error:
             shared = self.unfit.get(section)
             raise (shared if shared is not None and shared.problem == error.problem else error) from None
+
+
+def _without_pretraining(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a section but for a training to begin with, which other sections describe, too."""
+    ours = kind is TrainingConfig
+    return {name: value for name, value in values.items() if not (ours and name == "from" and isinstance(value, dict))}
 
 
 def _path_of(cell: Cell, field: str) -> str | None:

@@ -6,7 +6,7 @@ core wants, which does the validation.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
 from types import NoneType, UnionType
@@ -21,15 +21,37 @@ Schema = dict[str, Any]
 @cache
 def validator(kind: type) -> SchemaValidator:
     """Return what makes a dataclass of ours from JSON; its errors are pydantic's ValidationError."""
-    return SchemaValidator(schema_of(kind))  # pyright: ignore[reportArgumentType]
+    return SchemaValidator(whole_schema(kind))  # pyright: ignore[reportArgumentType]
+
+
+def whole_schema(kind: type) -> Schema:
+    """Return pydantic's description of a dataclass with those of all dataclasses in it, which may be in themselves."""
+    definitions: dict[type, Schema] = {}
+    left = [kind]
+    while left:
+        each = left.pop()
+        if each not in definitions:
+            definitions[each] = _of_dataclass(each)
+            left += _dataclasses_in(_hints(each).values())
+    return {"type": "definitions", "schema": schema_of(kind), "definitions": list(definitions.values())}
+
+
+def _dataclasses_in(hints: Iterable[Any]) -> Iterator[type]:
+    for hint in hints:
+        if isinstance(hint, type) and is_dataclass(hint):
+            yield hint
+        yield from _dataclasses_in(get_args(hint))
 
 
 def schema_of(hint: Any) -> Schema:
-    """Return pydantic's description of a type; raises TypeError for one that no configuration has."""
+    """Return pydantic's description of a type; raises TypeError for one that no configuration has.
+
+    A dataclass is referred to: `whole_schema` has its fields.
+    """
     if hint in PLAIN:
         return {"type": PLAIN[hint]}
     if isinstance(hint, type) and is_dataclass(hint):
-        return _of_dataclass(hint)
+        return {"type": "definition-ref", "schema_ref": _reference(hint)}
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Literal:
         return {"type": "literal", "expected": list(arguments)}
@@ -53,8 +75,17 @@ def _of_union(arguments: tuple[Any, ...]) -> Schema:
 
 
 @cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _reference(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+@cache
 def _of_dataclass(kind: type) -> Schema:
-    hints = get_type_hints(kind)
+    hints = _hints(kind)
     has_post_init = hasattr(kind, "__post_init__")
     arguments: Schema = {
         "type": "dataclass-args",
@@ -66,6 +97,7 @@ def _of_dataclass(kind: type) -> Schema:
     return {
         "type": "dataclass",
         "cls": kind,
+        "ref": _reference(kind),
         "config": {"title": kind.__name__},
         "fields": [field.name for field in fields(kind)],
         "schema": arguments,

@@ -83,7 +83,8 @@ def _as_json(value: Any) -> Any:
 
 def _folders(plan: Plan) -> dict[DataConfig, DataSource]:
     """The folders of images that a plan reads: on another machine they may be absent, and here they may change."""
-    return {p.cell.data: p.training.data for p in plan.cells if p.cell.data.name == "folder"}
+    trainings = (each for planned in plan.cells for each in planned.trainings)
+    return {cell.data: training.data for cell, training in trainings if cell.data.name == "folder"}
 
 
 def _data(config: DataConfig) -> Content:
@@ -112,11 +113,8 @@ def named_networks(plan: Plan) -> list[Pretrained]:
 
 def _networks_of(planned: PlannedCell) -> Iterator[tuple[str | None, Pretrained | None]]:
     """Yield the paths of a cell and the networks that it has by them; several paths may have the same network."""
-    cell, evaluation = planned.cell, planned.evaluation
-    yield cell.model.source, evaluation.training.pretrained
-    yield cell.start, evaluation.training.start
-    if cell.sampling.guide is not None and evaluation.guide is not None:
-        yield cell.sampling.guide.source, evaluation.guide.pretrained
+    for cell, training in planned.trainings:
+        yield cell.model.source, training.pretrained
 
 
 def _signatures_by_name(plan: Plan) -> dict[str, dict[str, str]]:

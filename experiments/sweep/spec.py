@@ -15,6 +15,7 @@ from edm.config import (
     Extension,
     GuideConfig,
     ModelConfig,
+    Pretraining,
     SamplingConfig,
     TrainingConfig,
     require,
@@ -147,13 +148,29 @@ class Cell:
 
     def _has_field(self, section: str, name: str) -> bool:
         if section == "model":
-            return self.model.has(name) and (self.start is None or name == "dropout" or self.describes_network)
+            decided = self.network_file is not None and not self.describes_network
+            return self.model.has(name) and (not decided or name == "dropout")
         return section != "training" or self.model.source is None
 
     @property
     def start(self) -> str | None:
         """The path of the trained network that its training begins with; None where it has none, or is none."""
-        return self.training.source if self.model.source is None else None
+        source = self.training.source
+        return source if self.model.source is None and isinstance(source, str) else None
+
+    @property
+    def pretraining(self) -> Pretraining | None:
+        """The training whose network its own begins with; None where there is none."""
+        source = self.training.source
+        return source if self.model.source is None and isinstance(source, Pretraining) else None
+
+    @property
+    def network_file(self) -> str | None:
+        """The path of the network that its training, or the first of several, begins with; None where there is none."""
+        source = self.training.source if self.model.source is None else None
+        while isinstance(source, Pretraining):
+            source = source.training.source
+        return source
 
     @property
     def describes_network(self) -> bool:
@@ -199,10 +216,12 @@ def section_parameters(section: str, config: object) -> dict[str, Any]:
 
 
 def _written(value: Any) -> Any:
-    """Return a value as the sweep file has it: an extension by its name."""
+    """Return a value as the sweep file has it: an extension by its name, a training to begin with by its text."""
+    if not isinstance(value, tuple | Extension | Pretraining):  # as nearly all are
+        return value
     if isinstance(value, tuple):
         return tuple(map(_written, cast(tuple[Any, ...], value)))
-    return value.name if isinstance(value, Extension) else value
+    return value.name if isinstance(value, Extension) else value.text
 
 
 @dataclass(frozen=True)
@@ -239,6 +258,12 @@ SETTINGS: dict[str, type] = {"resources": ResourcesConfig, "report": ReportConfi
 TOP_LEVEL = ("name", "extensions", *SECTIONS, "grid", "zip", "exclude", "seeds", *SETTINGS)
 OWN = "x-"  # how a person's own keys at the top level begin, which may hold anything, such as anchors
 Axes = Mapping[str, tuple[Any, ...]]
+
+
+def nested_class(axis: str) -> type | None:
+    """Return the class of a field that is a mapping itself; None for any other field."""
+    section, name, _ = split_axis(axis)
+    return NESTED.get((SECTIONS[section], name))
 
 
 def unused_parameters(cells: Sequence[Cell]) -> set[str]:

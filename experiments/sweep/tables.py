@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, get_args
 
+from experiments.sweep.axes import as_in_cells
 from experiments.sweep.diagnostics import show_value, suggest, suggest_axis
 from experiments.sweep.document import Document, Location
 from experiments.sweep.spec import Cell, Cost, ReportConfig
@@ -35,11 +36,12 @@ class ReportTables:
         for axis, value in (table.baseline or {}).items():
             self._require_axis(axis, "baseline", (*place, "baseline", axis))
             self._require_value(axis, value, (*place, "baseline", axis))
-        self._require_baseline(table.baseline or {}, (*place, "baseline"))
+        baseline = {axis: as_in_cells(axis, value) for axis, value in (table.baseline or {}).items()}
+        self._require_baseline(baseline, (*place, "baseline"))
         if table.equal == "nfe" and "sampling.steps" not in self.axes:
             remedy = "make sampling.steps an axis, such as sampling.steps: [8, 16, 32], or remove the line"
             raise self.document.error((*place, "equal"), f"report.equal: nfe compares numbers of steps; {remedy}")
-        return replace(table, rows=rows)
+        return replace(table, rows=rows, baseline=baseline or table.baseline)
 
     def _require_axis(self, axis: str, key: str, place: Location) -> None:
         if axis not in self.axes:
@@ -50,17 +52,17 @@ class ReportTables:
             raise self.document.error(place, f"report.{key}: {axis!r} is not an axis of this sweep; {hint}")
 
     def _require_value(self, axis: str, value: Any, place: Location) -> None:
-        values = _distinct(cell.value(axis) for cell in self.cells)
-        if _as_tuple(value) not in values:
-            choices = one_of([show_value(known) for known in values])
-            message = f"report.baseline: {show_value(_as_tuple(value))} is not a value of {axis}; use {choices}"
+        values = {as_in_cells(axis, known): known for known in (cell.value(axis) for cell in self.cells)}
+        if as_in_cells(axis, value) not in values:
+            choices = one_of([show_value(known) for known in values.values()])
+            message = f"report.baseline: {show_value(value)} is not a value of {axis}; use {choices}"
             raise self.document.error(place, message)
 
     def _require_baseline(self, baseline: Mapping[str, Any], place: Location) -> None:
         """Raise UserError where no cell has all values of a baseline, as every difference would be empty."""
-        values = {axis: _as_tuple(value) for axis, value in baseline.items()}
-        if values and not any(all(cell.value(axis) == value for axis, value in values.items()) for cell in self.cells):
-            shown = ", ".join(f"{axis}={show_value(value)}" for axis, value in values.items())
+        cells = [{axis: as_in_cells(axis, cell.value(axis)) for axis in baseline} for cell in self.cells]
+        if baseline and baseline not in cells:
+            shown = ", ".join(f"{axis}={show_value(value)}" for axis, value in baseline.items())
             raise self.document.error(place, f"report.baseline: no cell has {shown}; give the values of one")
 
     def _require_own_entries(self, shown: tuple[str, ...], place: Location) -> None:
@@ -75,12 +77,3 @@ class ReportTables:
                     f"report: {axis} is neither in rows nor in columns, so different cells would share a table entry; "
                     "add it to rows or columns",
                 )
-
-
-def _distinct(values: Iterable[Any]) -> list[Any]:
-    return list(dict.fromkeys(values))
-
-
-def _as_tuple(value: Any) -> Any:
-    """A value of YAML as configurations have it."""
-    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value

@@ -179,7 +179,8 @@ class Training(HasResult):
     """A network to train. flops: the floating-point operations that it takes.
 
     pretrained: a trained network that is taken into the store in its place; nothing is trained then, and `config` is
-    the default. start: one with whose weights the training begins (fine-tuning).
+    the default. start: the network with whose weights the training begins (fine-tuning): that of a file, or of another
+    training.
     """
 
     signature: str
@@ -190,7 +191,7 @@ class Training(HasResult):
     flops: float
     pretrained: Pretrained | None = None
     kind: Kind = "training"
-    start: Pretrained | None = None
+    start: Pretrained | Training | None = None
 
     @property
     def result_type(self) -> type[TrainingResult]:
@@ -199,18 +200,31 @@ class Training(HasResult):
 
     @property
     def begins_with(self) -> Training | None:
-        """The task that takes the network into the store with whose weights it begins."""
-        return None if self.start is None else pretrained_training(self.data, self.start)
+        """The task whose network it begins with: another training, or one that takes a file into the store."""
+        return beginning(self.data, self.start)
 
     @property
     def depends_on(self) -> tuple[Training, ...]:
         """What must be done first."""
         return () if self.begins_with is None else (self.begins_with,)
 
+    @property
+    def lineage(self) -> tuple[Training, ...]:
+        """Itself, and before it what it begins with, and so on."""
+        before = self.begins_with
+        return (self,) if before is None else (*before.lineage, self)
 
-def called(pretrained: Pretrained) -> str:
-    """Return how people are told of a trained network: the end of its path, and of which weights it is."""
-    return f"{Path(pretrained.path).name or pretrained.path} (weights {pretrained.digest[:12]})"
+
+def called(network: Pretrained | Training) -> str:
+    """Return how people are told of a network: the end of its path and which weights it has, or its training."""
+    if isinstance(network, Training):
+        return f"a training of {network.config.total_kimg:,g} kimg on {network.data.config.title}"
+    return f"{Path(network.path).name or network.path} (weights {network.digest[:12]})"
+
+
+def beginning(data: DataSource, start: Pretrained | Training | None) -> Training | None:
+    """Return the task whose network a training on `data` begins with; None where its weights are random."""
+    return pretrained_training(data, start) if isinstance(start, Pretrained) else start
 
 
 @by_identity
@@ -269,7 +283,7 @@ class Evaluation(HasResult):
     @property
     def trainings(self) -> tuple[Training, ...]:
         """These with what they depend on in turn, which comes first."""
-        return tuple(each for training in self.depends_on for each in (*training.depends_on, training))
+        return tuple(each for training in self.depends_on for each in training.lineage)
 
     @property
     def judge(self) -> FeatureSpace:

@@ -18,7 +18,6 @@ from experiments.store.layout import CONFIG, RESULT
 from experiments.store.results import EvaluationResult, Provenance, TrainingResult
 from experiments.store.training_records import Pruning
 from experiments.sweep.code_changes import ResultCode
-from experiments.sweep.forms import guide_cell, start_cell
 from experiments.sweep.plan import Plan, PlannedCell
 from experiments.sweep.tasks import DataSource, Evaluation
 from experiments.tracking.metric_names import BY_NOISE, METRIC_OF
@@ -35,15 +34,9 @@ def first_cells(plan: Plan) -> dict[str, PlannedCell]:
     for planned in plan.cells:
         cells.setdefault(planned.training.signature, planned)
         cells.setdefault(planned.evaluation.signature, planned)
-    for planned in plan.cells:  # last, as a guide may be another cell's network
-        guide, cell = planned.evaluation.guide, guide_cell(planned.cell)
-        if guide is not None and cell is not None:
-            cells.setdefault(guide.signature, dataclasses.replace(planned, cell=cell, training=guide))
-    for planned in list(cells.values()):
-        start = planned.training.begins_with
-        if start is not None:
-            of_start = dataclasses.replace(planned, cell=start_cell(planned.cell), training=start)
-            cells.setdefault(start.signature, of_start)
+    for planned in plan.cells:  # last, as a guide or what a training begins with may be another cell's network
+        for cell, training in planned.trainings:
+            cells.setdefault(training.signature, dataclasses.replace(planned, cell=cell, training=training))
     return cells
 
 

@@ -30,7 +30,7 @@ def trained_as(network: NetworkConfig) -> Denoiser:
 def to_train(trained: Denoiser, num_classes: int, **more: object) -> NetworkConfig:
     pretrained = Pretrained("somewhere", "digest", trained.config, trained.sigma_data)
     fields = {"resolution": trained.config.resolution, "dropout": 0.0} | more
-    return pretrained.to_train(num_classes=num_classes, **fields)
+    return pretrained.network.to_train(num_classes=num_classes, **fields)
 
 
 def begun(network: NetworkConfig, trained: Denoiser, config: TrainingConfig = CONFIG, seed: int = 0) -> TrainState:

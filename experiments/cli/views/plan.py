@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from edm.config import Pretrained
 from edm.cost import num_parameters
 from experiments.cli.views.tables import TextTable, name, numbers, values
 from experiments.runner.data_costs import preparing_s
@@ -134,12 +135,17 @@ def _left_lines(plan: Plan, schedule: Schedule, estimate: Forecast) -> Iterator[
 
 
 def _start_line(plan: Plan, left: Sequence[Task]) -> Iterator[str]:
-    """Yield a sentence on the trainings that begin with networks that somebody has trained."""
-    starts = [task.start for task in left if isinstance(task, Training) and task.start is not None]
-    if starts:
-        verb = "begins" if len(starts) == 1 else "begin"
-        names = [*shortest_ends(start.path for start in starts).values()]
-        yield f"{count(len(starts), 'training')} {verb} with the weights of {shortened_list(names)}"
+    """Yield a sentence on the trainings that begin with networks of files or of other trainings."""
+    starts = [task.start for task in left if isinstance(task, Training)]
+    files = [start.path for start in starts if isinstance(start, Pretrained)]
+    if files:
+        verb = "begins" if len(files) == 1 else "begin"
+        names = [*shortest_ends(files).values()]
+        yield f"{count(len(files), 'training')} {verb} with the weights of {shortened_list(names)}"
+    others = [start for start in starts if isinstance(start, Training)]
+    if others:
+        verb = "begins" if len(others) == 1 else "begin"
+        yield f"{count(len(others), 'training')} {verb} with the network of another, which is trained first"
 
 
 def _shorter_line(plan: Plan, schedule: Schedule) -> Iterator[str]:
