@@ -11,6 +11,7 @@ from experiments.sweep.spec import SECTIONS, Cell, Sweep, split_axis
 from experiments.wording import did_you_mean, resembling
 
 MODEL, START = "model.from", "training.from"
+IMAGES = ("data.name", "data.path")  # whose values say by themselves what they are
 
 
 class CellNames:
@@ -58,8 +59,14 @@ class CellNames:
 
 
 def changes_text(changes: Mapping[str, Any]) -> str:
-    """Return fields and their values as one word, such as data.name=celeba,training.kimg=5000."""
-    return ",".join(f"{field}={_plain(value)}" for field, value in changes.items())
+    """Return what differs in a training, by dotted fields, as one word, such as celeba,kimg=5000."""
+    is_folder = "data.path" in changes
+    shown = ((field, value) for field, value in changes.items() if not (is_folder and field == "data.name"))
+    return ",".join(_plain(value) if field in IMAGES else f"{_short(field)}={_plain(value)}" for field, value in shown)
+
+
+def _short(field: str) -> str:
+    return str(field).partition(".")[2] or str(field)
 
 
 def _text(field: str, value: Any) -> str:

@@ -14,6 +14,8 @@ from experiments.inspection.config_diff import shown
 from experiments.inspection.explain import explain
 from experiments.store.results import TrainingResult
 from experiments.store.store import Store
+from experiments.sweep.document import parse_document
+from experiments.sweep.names import changes_text
 from experiments.sweep.plan import Plan
 from experiments.sweep.serialisation import plan_from_json, plan_to_json
 from experiments.sweep.tasks import Training
@@ -186,22 +188,22 @@ def test_the_commands_speak_of_it(store: Store, tmp_path: Path) -> None:
     with without_ray():
         ran = invoke("run", file, "--store", store.root)
     assert ran.returncode == 0 and "not up to date" not in ran.stdout, ran.stdout + ran.stderr
-    assert "done train training.lr=0.002/pretraining" in ran.stdout
-    why = invoke("why", "tuned:training.lr=0.002", "--store", store.root).stdout
+    assert "done train lr=0.002/pretraining" in ran.stdout
+    why = invoke("why", "tuned:lr=0.002", "--store", store.root).stdout
     assert [line.split()[0] for line in why.splitlines()[3:6]] == ["data", "pretraining", "training"]
     content = json.loads(invoke("plan", file, "--store", store.root, "--json").stdout)
     by_name = {training["name"]: training for training in content["trainings"]}
-    started = by_name["training.lr=0.002"]["from"]
-    assert started == by_name["training.lr=0.002/pretraining"]["signature"]
-    assert "training.lr=0.002" in (store.root / "reports" / "tuned" / "results.csv").read_text()
-    published = invoke("publish", "tuned:training.lr=0.002", "--to", tmp_path / "published", "--store", store.root)
+    started = by_name["lr=0.002"]["from"]
+    assert started == by_name["lr=0.002/pretraining"]["signature"]
+    assert "lr=0.002" in (store.root / "reports" / "tuned" / "results.csv").read_text()
+    published = invoke("publish", "tuned:lr=0.002", "--to", tmp_path / "published", "--store", store.root)
     assert published.returncode == 0, published.stderr
     assert "network of a training of 0.32 kimg on digits" in (tmp_path / "published" / "README.md").read_text()
 
 
 def test_diff_names_the_trainings_that_differ(store: Store, tmp_path: Path) -> None:
     record_plan(planned(tmp_path, "null", AXIS), store)
-    (difference,) = compare("tuned:from=null", "tuned:training.lr=0.002", store).fields
+    (difference,) = compare("tuned:from=null", "tuned:lr=0.002", store).fields
     assert (difference.field, shown(difference.here)) == ("training.from", "none")
     assert "(0.32 kimg on digits)" in shown(difference.there)
 
@@ -237,7 +239,7 @@ def test_mappings_can_be_excluded_and_compared_with(tmp_path: Path, axis: str, s
         ("{sampling.steps: 5}", "is no field of a training; give fields of data and training"),
         ("{seed: one}", "training.from: seed: 'one' is not a whole number"),
         ("{seed: -1}", "training.from: seed: -1 is not a seed"),
-        ("{data.name: cifar10}", "training.from: 'data.name=cifar10' draws images with 3 channels"),
+        ("{data.name: cifar10}", "training.from: 'cifar10' draws images with 3 channels"),
         ("{data.name: folder}", "data.path: is missing"),
         ("{data.name: folder, data.path: absent, data.resolution: 8}", "absent: no such folder"),
         ("{training.from: absent.pkl}", "training.from: training.from: absent.pkl: does not exist"),
@@ -258,3 +260,17 @@ def test_a_guide_cannot_be_another_network(tmp_path: Path) -> None:
 def test_checkpoints_to_keep_are_those_of_the_last_training(tmp_path: Path) -> None:
     first, training = trainings_of(planned(tmp_path, "{training.kimg: 0.16}", "", "training.keep=[0.32]"))
     assert (first.config.keep, training.config.keep) == ("last", (0.32,))
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ("{data.name: cifar10, training.kimg: 500}", "cifar10,kimg=500"),
+        ("{data.name: folder, data.path: some/birds, data.resolution: 64}", "some/birds,resolution=64"),
+        ("{training.flip: true, training.clip_norm: null, seed: 3}", "flip=true,clip_norm=null,seed=3"),
+        ("{training.kimg: 2, training.from: {data.name: digits}}", "kimg=2,from=(digits)"),
+        ("{training.power_ema: [0.05, 0.1], model.dropout: 0.1}", "power_ema=0.05,0.1,dropout=0.1"),
+    ],
+)
+def test_it_is_called_by_what_it_names(changes: str, text: str) -> None:
+    assert changes_text(parse_document("text", changes).data) == text
