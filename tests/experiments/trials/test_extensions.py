@@ -435,6 +435,11 @@ def test_a_metric_has_errors_and_an_edit_only_scores_again(tmp_path: Path, store
     a, b = plan.evaluations
     assert {"nearest_test", "fid_test"} <= difference_errors(store, a, b).keys()
     forget_loaded()
+    write_sweep(tmp_path, MEASURED, NEAREST.replace(".values", ".values / 2"))
+    assert explain(f"{tmp_path}/mine.yaml:heun", store).steps[-1].remark == (
+        "new scores: nearest/train, nearest/val, nearest/test; nearest() in ideas.py changed; computed from features "
+        "that are in the store"
+    )
     drawings = {path: path.stat().st_mtime_ns for path in (store.root / "drawings").rglob("*.safetensors")}
     again, done = run(tmp_path, store, NEAREST.replace(".values", ".values / 2"), MEASURED)
     assert done == ["evaluation"] * 2 and plan.evaluations.keys() == again.evaluations.keys()
