@@ -436,7 +436,9 @@ def test_a_metric_has_errors_and_an_edit_only_scores_again(tmp_path: Path, store
     assert {"nearest_test", "fid_test"} <= difference_errors(store, a, b).keys()
     forget_loaded()
     write_sweep(tmp_path, MEASURED, NEAREST.replace(".values", ".values / 2"))
-    assert explain(f"{tmp_path}/mine.yaml:heun", store).steps[-1].remark == (
+    (*_, step) = explain(f"{tmp_path}/mine.yaml:heun", store).steps
+    assert (step.status.state, step.status.why) == ("planned", "the images are drawn, scores are left")
+    assert step.remark == (
         "new scores: nearest/train, nearest/val, nearest/test; nearest() in ideas.py changed; computed from features "
         "that are in the store"
     )
