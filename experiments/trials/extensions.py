@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from edm.config import Extension, extensions_in
 from edm.registry import is_registered, register, registration_of
 from experiments.code import Sources
 from experiments.errors import UserError
-from experiments.extension_files import ExtensionError, ExtensionFile, file_in_words
+from experiments.extension_files import ExtensionError, ExtensionFile, file_in_words, is_package
 from experiments.extensions import definitions_of, identified, reach_of, readable
 from experiments.store.provenance import provenance
 from experiments.store.results import ExtensionRecord
@@ -101,6 +101,25 @@ def definitions_in(store: Store, code: str) -> Mapping[str, str] | None:
         return readable(sources, reach_of(sources, module, name).definitions) if module is not None else None
     except (OSError, SyntaxError):  # damaged
         return None
+
+
+def listing(extensions: Iterable[Extension], store: Store) -> list[str]:
+    """Return what a sweep file lists under `extensions` so that it has these, such as ["ideas.py", "networks/"]."""
+    found: dict[str, None] = {}
+    for extension in extensions:
+        record = store.peek(ExtensionRecord, extension.code)
+        entries = [_entry(module, record.modules) for module in record.modules] if record is not None else []
+        found |= dict.fromkeys(entries or [extension.where.rpartition(", ")[0]])
+    return list(found)
+
+
+def _entry(module: str, modules: Collection[str]) -> str:
+    """Return what lists one of some modules that are kept together: its file, or the outermost package that has it."""
+    parts = module.split(".")
+    outer = next(name for i in range(len(parts)) if (name := ".".join(parts[: i + 1])) in modules)
+    if "." in outer:  # of an installed package
+        return outer
+    return f"{outer}/" if is_package(outer, modules) else f"{outer}.py"
 
 
 def _files(code: str, record: ExtensionRecord, store: Store, paths: Mapping[str, str]) -> Iterator[ExtensionFile]:
