@@ -34,7 +34,8 @@ def check_plan(plan: Plan, store: Store, phase: Phase = nullcontext) -> None:
 
     They are loaded from the store, which keeps them from now on, as workers load them.
     """
-    load_as_workers(plan, store)
+    with phase("loading extensions as workers do"):
+        load_as_workers(plan, store)
     for source in plan.sources.values():
         if isinstance(source.config.name, Extension) and not is_prepared(store, source):
             _try([source.config.name], partial(try_dataset, source.config), phase)
