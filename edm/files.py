@@ -20,6 +20,7 @@ from edm.config import Extension, NetworkConfig, extensions_in
 from edm.cost import num_parameters
 from edm.networks.device import on_device
 from edm.precondition import Denoiser
+from edm.registry import UnknownExtension
 
 MODEL = "model.safetensors"
 AVERAGED = "ema."  # prefix of the averaged weights in a checkpoint, which are those to sample from
@@ -78,6 +79,8 @@ def load_model(path: Path, device: torch.device | str = "cpu") -> Denoiser:
         raise ValueError(f"{path}: holds tensors but no model; give {MODEL} or a checkpoint of a training")
     try:
         model = _model(metadata, tensors)
+    except UnknownExtension as error:
+        raise ValueError(f"{path}: {error}") from None
     except Exception as error:  # a file from elsewhere may say anything, and nearly any class is raised for it
         reason = str(error).strip().partition("\n")[0][:200]
         raise ValueError(

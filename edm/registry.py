@@ -88,7 +88,8 @@ def registration_of(extension: Extension) -> Registration:
     except KeyError:
         where = f" ({extension.where})" if extension.where else ""
         raise UnknownExtension(
-            f"the code of {extension.name!r}{where} is not loaded; load the extension that registers it"
+            f"the code of {extension.name!r}{where}, as it was for this result, is not loaded; first load the file "
+            "that registers it, as experiments.load_sweep does of a sweep file that lists it"
         ) from None
 
 

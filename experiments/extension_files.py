@@ -23,13 +23,19 @@ class ExtensionFile:
     """A file of extensions as it was read.
 
     module: the name that it is imported by. path: what messages call it. is_entry: whether a sweep file lists it, so
-    that it is loaded; others are loaded if one that is loaded imports them.
+    that it is loaded; others are loaded if one that is loaded imports them. kept: where it lies, if that is not `path`.
     """
 
     module: str
     path: str
     text: str
     is_entry: bool = True
+    kept: str = ""
+
+    @property
+    def location(self) -> Path:
+        """Where it lies."""
+        return Path(self.kept or self.path)
 
 
 def read_extensions(entry: str, folder: Path) -> Iterator[ExtensionFile]:

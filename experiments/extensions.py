@@ -13,6 +13,7 @@ import importlib.machinery
 import importlib.util
 import inspect
 import json
+import linecache
 import re
 import sys
 import traceback
@@ -34,6 +35,9 @@ from experiments.names import PACKAGES
 from experiments.scopes import FUNCTIONS
 from experiments.wording import did_you_mean
 
+ONLY_PYTHON = (
+    "workers load extensions from the store, which keeps their Python files alone: give other files by an absolute path"
+)
 PRIVATE = "edm_sweep_extensions"  # where loaded modules are kept, apart from all others of their names
 
 
@@ -78,7 +82,7 @@ def identified(files: Sequence[ExtensionFile]) -> tuple[list[LoadedExtension], t
     Raises ExtensionError.
     """
     registrations, imported = load_extensions(files)
-    sources = Sources({file.module: Path(file.path) for file in imported})
+    sources = Sources({file.module: file.location for file in imported})
     loaded = [_identified(registration, imported, sources) for registration in registrations]
     for each in loaded:
         register(each.registration, each.code)
@@ -88,7 +92,7 @@ def identified(files: Sequence[ExtensionFile]) -> tuple[list[LoadedExtension], t
 def _identified(registration: Registration, files: Sequence[ExtensionFile], sources: Sources) -> LoadedExtension:
     function = registration.function
     module = sys.modules.get(getattr(function, "__module__", ""))
-    file = next((file for file in files if file.path == getattr(module, "__file__", None)), None)
+    file = next((file for file in files if file.path == getattr(module, "path_in_messages", None)), None)
     name = getattr(function, "__qualname__", None)
     if file is None or name is None:
         what = f"{registration.kind} {registration.name!r}"
@@ -160,9 +164,22 @@ def place_of_error(error: BaseException) -> str:
 
 
 def _last_own_frame(error: BaseException) -> traceback.FrameSummary | None:
-    modules = list(sys.modules.items())  # a copy, as other threads import as well, such as the one with MLflow
-    own = {module.__file__ for name, module in modules if name.startswith(PRIVATE)}
+    own = {module.path_in_messages for module in _own_modules()}
     return next((f for f in reversed(traceback.extract_tb(error.__traceback__)) if f.filename in own), None)
+
+
+def _own_modules() -> list[_ImportedModule]:
+    """Return the modules of files of extensions in this process."""
+    modules = list(sys.modules.values())  # a copy, as other threads import as well, such as the one with MLflow
+    return [module for module in modules if isinstance(module, _ImportedModule)]
+
+
+def what_to_do(error: BaseException) -> str:
+    """Return the remedy for an error that an extension's code raised."""
+    kept = {
+        str(Path(file).parent) for each in _own_modules() if (file := each.__file__) and file != each.path_in_messages
+    }
+    return ONLY_PYTHON if any(folder in str(error) for folder in kept) else "correct it"
 
 
 def place_of(extension: Extension) -> str:
@@ -193,7 +210,7 @@ def _remedy(error: BaseException, file: ExtensionFile, files: Sequence[Extension
         return "; list the folder of both files, with a / at its end, or import helper, and list helper.py as well"
     wrong, known = _misspelled(error)
     if not known:
-        return "; correct it"
+        return f"; {what_to_do(error)}"
     hint = did_you_mean(wrong, known)
     return f"; choose from {', '.join(known)}{f' ({hint})' if hint else ''}"
 
@@ -229,9 +246,9 @@ def _importable(files: Sequence[ExtensionFile]) -> Generator[_Finder]:
 class _ImportedModule(ModuleType):
     """A module that imports find by the name of its file, whatever name it gives to the classes that it defines."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, path_in_messages: str) -> None:
         super().__init__(name)
-        self.name_of_import = name
+        self.name_of_import, self.path_in_messages = name, path_in_messages
 
     @property
     def __name__(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -254,17 +271,21 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         if fullname not in self.files:
             return None
         folder = is_package(fullname, self.files)
-        return importlib.util.spec_from_loader(fullname, self, origin=self.files[fullname].path, is_package=folder)
+        return importlib.util.spec_from_loader(
+            fullname, self, origin=str(self.files[fullname].location), is_package=folder
+        )
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
         """Make an empty module."""
-        return _ImportedModule(spec.name)
+        return _ImportedModule(spec.name, self.files[spec.name].path)
 
     def exec_module(self, module: ModuleType) -> None:
         """Run a file. Its classes belong to a module that stays, whatever else is imported under the file's name."""
         file = self.files[module.__name__]
         self.executed.add(file.module)
-        module.__file__ = file.path
+        module.__file__ = str(file.location)
         module.__dict__["__name__"] = f"{PRIVATE}.{self.version}.{file.module}"
         sys.modules[module.__dict__["__name__"]] = module
+        # so that tracebacks show these lines, whatever lies at that path by then; None: they are never read again
+        linecache.cache[file.path] = (len(file.text), None, file.text.splitlines(keepends=True), file.path)
         exec(compile(file.text, file.path, "exec"), module.__dict__)

@@ -8,9 +8,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from edm.config import Extension
 from experiments.errors import UserError
 from experiments.inspection.config_diff import NearestTask, in_sweep_fields, nearest
-from experiments.inspection.extension_changes import described
+from experiments.inspection.extension_changes import changed_code, described
 from experiments.inspection.lookup import NamedTask, find_one, plan_of_file, stored_task
 from experiments.inspection.status import TaskStatus, status_of_task
 from experiments.store.layout import StoreKind
@@ -206,9 +207,7 @@ def _task(what: str, resolved: ResolvedTask, store: Store) -> Dependency:
         remarks = (_continued(resolved, store), _code_remark(task, store))
         return replace(dependency, remark="; ".join(filter(None, remarks)))
     if isinstance(task, Evaluation):
-        missing = _missing_scores(task, store)
-        if missing:
-            remark = f"new scores: {', '.join(missing)}; computed from features that are in the store"
+        if remark := _missing_scores(task, store):
             return replace(dependency, remark=remark)
         if any(status_of_task(training, store).state != "done" for training in task.depends_on):
             return replace(dependency, remark="waits for its training")
@@ -248,10 +247,16 @@ def _beginning(resolved: ResolvedTask, store: Store) -> str:
     return f"begins where {name} ends, at {task.config.kimg_after(first.steps):g} kimg; "
 
 
-def _missing_scores(task: Evaluation, store: Store) -> list[str]:
-    """The scores that a finished evaluation was not asked for before."""
+def _missing_scores(task: Evaluation, store: Store) -> str:
+    """The scores that a finished evaluation lacks, and which metrics of extensions changed; "" where it lacks none."""
     result = store.peek(EvaluationResult, task.signature)
-    return [] if result is None else [plain_score(s) for s in task.scores if s not in result.scores]
+    missing = [score for score in task.scores if score not in result.scores] if result is not None else []
+    if result is None or not missing:
+        return ""
+    before, own = result.provenance.extensions, [m for m in task.config.metrics if isinstance(m, Extension)]
+    changes = (changed_code(metric.code, before.get(metric.name, ""), store) for metric in own)
+    scores = f"new scores: {', '.join(map(plain_score, missing))}"
+    return "; ".join(filter(None, (scores, *changes, "computed from features that are in the store")))
 
 
 # the nearest finished task ------------------------------------------------------------------------

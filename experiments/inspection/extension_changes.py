@@ -12,15 +12,19 @@ def described(difference: FieldDifference, store: Store) -> str:
     """Return a difference in words; of an extension's code, which function changed, and what it reaches that did."""
     here, there = difference.here, difference.there
     if isinstance(here, ExtensionCode) and isinstance(there, ExtensionCode) and here.function == there.function:
-        changed = _changed(here, there, store)
+        changed = changed_code(here.digest, there.digest, store)
         if changed:
             return f"{changed} ({difference.field} is {here.digest}, there {there.digest})"
     return f"{difference.field} is {shown(here)}, there {shown(there)}"
 
 
-def _changed(here: ExtensionCode, there: ExtensionCode, store: Store) -> str:
-    """Return "restart() in ideas.py changed, through plan() in ideas.py"; "" where the code is not known."""
-    now, before = definitions_in(store, here.digest), definitions_in(store, there.digest)
+def changed_code(here: str, there: str, store: Store) -> str:
+    """Return "restart() in ideas.py changed, through plan() in ideas.py", given the digests of two versions of a code.
+
+    "" where they are equal, or one of them is not known, as "" is not.
+    """
+    known = here != there and there
+    now, before = (definitions_in(store, code) if known else None for code in (here, there))
     if not now or not before:
         return ""
     entry = next(iter(now))  # discovered first

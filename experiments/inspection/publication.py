@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from experiments.store.store import Store
 from experiments.sweep.metrics import ERRORS
 from experiments.sweep.spec import section_parameters
 from experiments.sweep.tasks import Evaluation, Training, called
+from experiments.trials.extensions import listing
 from reports.metrics import CHANCE_NOTE, METRICS, NORMAL_95, shown, title_of, unscaled_title
 
 CARD, ATTRIBUTES = "README.md", ".gitattributes"
@@ -51,7 +52,9 @@ def publish(text: str, store: Store, folder: Path) -> list[Path]:
         if samples.exists():
             shutil.copyfile(samples, folder / SAMPLES)
         (folder / ATTRIBUTES).write_text("*.safetensors filter=lfs diff=lfs merge=lfs -text\n")
-        (folder / CARD).write_text(model_card(named, evaluation, result, parameters, samples.exists()))
+        training, config = evaluation.training, evaluation.config
+        files = listing(extensions_in((training.data.config, training.network, evaluation.sampling, config)), store)
+        (folder / CARD).write_text(model_card(named, evaluation, result, parameters, samples.exists(), files))
     names = (MODEL, NETWORK_CONFIG, CARD, ATTRIBUTES, *((SAMPLES,) if samples.exists() else ()))
     return [folder / name for name in names]
 
@@ -94,9 +97,17 @@ def _filled(folder: Path) -> Iterator[None]:
 
 
 def model_card(
-    named: NamedTask, evaluation: Evaluation, result: EvaluationResult, parameters: int, has_samples: bool
+    named: NamedTask,
+    evaluation: Evaluation,
+    result: EvaluationResult,
+    parameters: int,
+    has_samples: bool,
+    files: Sequence[str] = (),
 ) -> str:
-    """Return README.md: metadata for the hub, then what a reader needs to know and to draw the images again."""
+    """Return README.md: metadata for the hub, then what a reader needs to know and to draw the images again.
+
+    files: of extensions, as a sweep file lists them.
+    """
     title = f"{named.sweep}: {named.name}" if named.sweep else named.name
     header = yaml.safe_dump(_metadata(title, evaluation, result), sort_keys=False, allow_unicode=True)
     parts = [
@@ -108,7 +119,7 @@ def model_card(
         "\n".join(_table(result)),
         _scores_note(evaluation, result),
         "## Draw from it",
-        _commands(evaluation),
+        _commands(evaluation, files),
         "## Where it comes from",
         _origin(evaluation, result),
     ]
@@ -172,13 +183,13 @@ def _scores_note(evaluation: Evaluation, result: EvaluationResult) -> str:
     )
 
 
-def _commands(evaluation: Evaluation) -> str:
+def _commands(evaluation: Evaluation, files: Sequence[str]) -> str:
     data, config = evaluation.training.data.config, replace(evaluation.config, statistics=None)
     images = {"path": IMAGES} if data.name == "folder" else {}  # where they are is nobody else's business
     needed = [f"where {IMAGES} is the folder of the images that it was trained on"] if images else []
-    files = _extension_files((data, evaluation.training.network, evaluation.sampling, config))
     belong = "belongs to it and is" if len(files) == 1 else "belong to it and are"
-    needed += [f"beside {' and '.join(files)}, which {belong} not published here"] if files else []
+    together = " and ".join(filter(None, (", ".join(files[:-1]), *files[-1:])))
+    needed += [f"beside {together}, which {belong} not published here"] if files else []
     note = "".join(f", {each}" for each in needed)
     extensions = f"\n    extensions: [{', '.join(files)}]" if files else ""
     return f"""\
@@ -191,11 +202,6 @@ In a sweep file of edm-sweep, whose rows then draw the images above again, bit f
     evaluation: {_given("evaluation", config, ("images", "features"))}
 
     edm-sweep run published.yaml{"" if any(extensions_in(evaluation.training.network)) else IN_PYTHON}"""
-
-
-def _extension_files(sections: object) -> list[str]:
-    """Return the files of extensions that a sweep file with these sections has to name."""
-    return list(dict.fromkeys(extension.where.rpartition(", ")[0] for extension in extensions_in(sections)))
 
 
 def _given(

@@ -246,6 +246,8 @@ def _begun(task: StoredTask, folder: Path, store: Store) -> TaskStatus:
         begun = store.has_begun(task.store_kind, task.signature)
         return TaskStatus("interrupted", "what is done is saved") if begun else TaskStatus("planned")
     if isinstance(task, Evaluation):
+        if store.peek(EvaluationResult, task.signature) is not None:
+            return TaskStatus("planned", "the images are drawn, scores are left")
         segments = len(drawn_segments(store, task.drawing, task.features.signature))
         why = f"{segments} of {task.num_segments} segments drawn"
         return TaskStatus("interrupted", why) if segments else TaskStatus("planned")

@@ -1,8 +1,8 @@
 """The parts of edm/ that compute results: which ones a task uses, what each reaches, and its digest today.
 
 A part is small, so that a change marks few results: drawing is one, and so is every sampler, noise schedule, norm,
-metric and data set. What the code of an extension uses of edm/ is a part as well, by its qualified name. A result keeps
-the digest of every part that made it.
+metric and data set. What the code of an extension uses of edm/ is a part as well, by its qualified name; what edm/ does
+with a data set, features or metrics of extensions are three more. A result keeps the digest of every part that made it.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ RESOLVED_BEFORE = (
     "edm.config.sampling.GuideConfig",
     "edm.data.catalogue.KnownDataset.parts",
 )
+EXTENSION = "extension"  # in names of parts: whatever it is called, as its own code is in the signature
 ENTRIES: dict[str, tuple[str, ...]] = {
     "classifier": (
         "edm.metrics.classifier.ClassifierTraining",
@@ -137,6 +138,15 @@ ENTRIES: dict[str, tuple[str, ...]] = {
         "edm.metrics.truncation.truncation_error",
         "edm.config.sampling.SamplingConfig.exact",
     ),
+    f"data/{EXTENSION}": ("edm.data.prepare.prepare",),
+    f"features/{EXTENSION}": ("edm.metrics.own.OwnFeatures", "edm.metrics.features.extract"),
+    f"metric/{EXTENSION}": (
+        "edm.trying.measured_by",
+        "edm.metrics.uncertainty.standard_error",
+        "edm.metrics.uncertainty.interval",
+        "edm.metrics.uncertainty.within_classes",
+        "edm.generate.labels_of",
+    ),
     **SEPARATE,
 }
 OWN = "edm."  # how parts begin that are definitions which extensions use
@@ -152,7 +162,7 @@ def parts_of(task: Task, scores: Iterable[str] = ()) -> tuple[str, ...]:
     scores: that an evaluation computes, by default those that it is asked for.
     """
     if isinstance(task, DataSource):
-        parts = [f"data/{task.config.name}", *_used_by(task.config)]
+        parts = [f"data/{_variant(task.config.name)}", *_used_by(task.config)]
     elif isinstance(task, Training):
         parts = list(_of_training(task))
     elif isinstance(task, FeatureClassifier):
@@ -173,7 +183,11 @@ def parts_of(task: Task, scores: Iterable[str] = ()) -> tuple[str, ...]:
 
 def of_features(space: FeatureSpace) -> tuple[str, ...]:
     """Return the parts that measure real images in a feature space."""
-    return (f"features/{space.name}", "real images", *_used_by(space.name))
+    return (f"features/{_variant(space.name)}", "real images", *_used_by(space.name))
+
+
+def _variant(value: str | Extension) -> str:
+    return EXTENSION if isinstance(value, Extension) else value
 
 
 def of_drawing(evaluation: Evaluation | ExactSolution) -> tuple[str, ...]:
@@ -227,7 +241,7 @@ def _used_by(*configs: object) -> Iterator[str]:
 def _of_own_metrics(evaluation: Evaluation, scores: Collection[str]) -> Iterator[str]:
     for metric in evaluation.config.metrics:
         if isinstance(metric, Extension) and any(own_score(metric, split) in scores for split in SPLITS):
-            yield from _used_by(metric)
+            yield from (f"metric/{EXTENSION}", *_used_by(metric))
 
 
 def of_metrics(scores: Iterable[str]) -> Iterator[str]:

@@ -20,19 +20,22 @@ from edm.trying import (
     try_training,
 )
 from experiments.errors import UserError, one_line
-from experiments.extensions import place_of, place_of_error
+from experiments.extensions import place_of, place_of_error, what_to_do
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.trials.datasets import is_prepared
-from experiments.trials.extensions import require_loaded
+from experiments.trials.extensions import load_as_workers
 
 Phase = Callable[[str], AbstractContextManager[Any]]  # returns a context in which something is done that takes seconds
 
 
 def check_plan(plan: Plan, store: Store, phase: Phase = nullcontext) -> None:
-    """Try each extension with every configuration that the tasks of a plan give it; raises UserError."""
-    for task in (*plan.trainings.values(), *plan.evaluations.values()):
-        require_loaded(task, store)
+    """Try each extension with every configuration that the tasks of a plan give it; raises UserError.
+
+    They are loaded from the store, which keeps them from now on, as workers load them.
+    """
+    with phase("loading extensions as workers do"):
+        load_as_workers(plan, store)
     for source in plan.sources.values():
         if isinstance(source.config.name, Extension) and not is_prepared(store, source):
             _try([source.config.name], partial(try_dataset, source.config), phase)
@@ -68,7 +71,7 @@ def _try(extensions: list[Extension], attempt: Callable[[], None], phase: Phase)
     except (Exception, SystemExit) as error:
         place, raised = place_of_error(error), f"{type(error).__name__}: {one_line(error)}"
         what = f"failed on random input ({raised}{f', at {place}' if place else ''})"
-        raise UserError(f"{_together(extensions)} {what}; correct it, or run with --no-check") from None
+        raise UserError(f"{_together(extensions)} {what}; {what_to_do(error)}, or run with --no-check") from None
 
 
 def _together(extensions: list[Extension]) -> str:

@@ -18,7 +18,7 @@ from edm.data.sources import MissingFilesError, Origin
 from edm.download import require_reachable
 from experiments.environment import data_folder
 from experiments.errors import UserError
-from experiments.extensions import why_failed
+from experiments.extensions import what_to_do, why_failed
 from experiments.store.failures import Failure
 from experiments.store.fencing import discard
 from experiments.store.layout import DECODED, FAILURE, LOG, PROGRESS
@@ -126,7 +126,7 @@ def _prepare(store: Store, source: DataSource, files: Origin, folder: Path, on_s
         name = source.config.name
         if not isinstance(name, Extension):
             raise
-        raise UserError(f"data set {name}: its code failed ({why_failed(name, error)}); correct it") from None
+        raise UserError(f"data set {name}: its code failed ({why_failed(name, error)}); {what_to_do(error)}") from None
     for name in FILES:
         (parts / name).replace(folder / name)
     parts.rmdir()

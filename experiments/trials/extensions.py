@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from edm.config import Extension, extensions_in
 from edm.registry import is_registered, register, registration_of
 from experiments.code import Sources
 from experiments.errors import UserError
-from experiments.extension_files import ExtensionError, ExtensionFile, file_in_words
-from experiments.extensions import definitions_of, load_extensions, reach_of, readable
+from experiments.extension_files import ExtensionError, ExtensionFile, file_in_words, is_package
+from experiments.extensions import definitions_of, identified, reach_of, readable
 from experiments.store.provenance import provenance
 from experiments.store.results import ExtensionRecord
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
+
+NO_PATHS: Mapping[str, str] = {}
 
 
 def keep_extensions(plan: Plan, store: Store) -> None:
@@ -41,6 +43,19 @@ def _keep(extension: Extension, files: tuple[ExtensionFile, ...], store: Store) 
     store.ensure(ExtensionRecord, extension.code, build, [f"{file.module}.py" for file in files])
 
 
+def load_as_workers(plan: Plan, store: Store) -> None:
+    """Keep the extensions of a plan in the store, and load them from there, in place of a person's files.
+
+    So what they do not find there is noticed before any task starts. Raises UserError.
+    """
+    keep_extensions(plan, store)
+    paths, left = {file.module: file.path for file in plan.sweep.extensions}, dict(plan.extensions)
+    while left:
+        extension = next(iter(left.values()))
+        for code in (extension.code, *_load(extension, store, paths)):
+            left.pop(code, None)
+
+
 def require_loaded(task: object, store: Store) -> None:
     """Load the extensions that a task uses from the store, where this process has not loaded them.
 
@@ -51,17 +66,23 @@ def require_loaded(task: object, store: Store) -> None:
             _load(extension, store)
 
 
-def _load(extension: Extension, store: Store) -> None:
+def _load(extension: Extension, store: Store, paths: Mapping[str, str] = NO_PATHS) -> list[str]:
+    """Load the files of an extension from the store; return the digests of all that they register.
+
+    These share the variables of their files, as in the process that read the sweep file. paths: of a person's files,
+    by module, for messages.
+    """
     record = store.result(ExtensionRecord, extension.code)
     if record is None:
         raise _lost(extension, store)
     try:
-        registrations, _ = load_extensions(list(_files(extension.code, record, store)))
+        loaded, _ = identified(list(_files(extension.code, record, store, paths)))
     except ExtensionError as error:
-        raise UserError(f"{extension.where}: {error}") from None
-    for registration in registrations:
-        if (registration.kind, registration.name) == (record.what, record.name):
-            register(registration, extension.code)
+        raise UserError(str(error) if paths else f"{extension.where}: {error}") from None
+    for each in loaded:
+        if (each.registration.kind, each.registration.name) == (record.what, record.name):
+            register(each.registration, extension.code)  # which another version of this program may compute otherwise
+    return [each.code for each in loaded]
 
 
 def definitions_in(store: Store, code: str) -> Mapping[str, str] | None:
@@ -82,10 +103,30 @@ def definitions_in(store: Store, code: str) -> Mapping[str, str] | None:
         return None
 
 
-def _files(code: str, record: ExtensionRecord, store: Store) -> Iterator[ExtensionFile]:
+def listing(extensions: Iterable[Extension], store: Store) -> list[str]:
+    """Return what a sweep file lists under `extensions` so that it has these, such as ["ideas.py", "networks/"]."""
+    found: dict[str, None] = {}
+    for extension in extensions:
+        record = store.peek(ExtensionRecord, extension.code)
+        entries = [_entry(module, record.modules) for module in record.modules] if record is not None else []
+        found |= dict.fromkeys(entries or [extension.where.rpartition(", ")[0]])
+    return list(found)
+
+
+def _entry(module: str, modules: Collection[str]) -> str:
+    """Return what lists one of some modules that are kept together: its file, or the outermost package that has it."""
+    parts = module.split(".")
+    outer = next(name for i in range(len(parts)) if (name := ".".join(parts[: i + 1])) in modules)
+    if "." in outer:  # of an installed package
+        return outer
+    return f"{outer}/" if is_package(outer, modules) else f"{outer}.py"
+
+
+def _files(code: str, record: ExtensionRecord, store: Store, paths: Mapping[str, str]) -> Iterator[ExtensionFile]:
     for module in record.modules:
-        path = store.checked("extensions", code, f"{module}.py")
-        yield ExtensionFile(module, str(path), path.read_text(encoding="utf-8"))
+        kept = store.checked("extensions", code, f"{module}.py")
+        path = paths.get(module) or file_in_words(module, record.modules)
+        yield ExtensionFile(module, path, kept.read_text(encoding="utf-8"), kept=str(kept))
 
 
 def _lost(extension: Extension, store: Store) -> UserError:

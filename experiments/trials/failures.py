@@ -29,7 +29,7 @@ CUDA_WORDS = ("CUDA error", "cuBLAS error", "CUBLAS_STATUS", "cuDNN error", "CUD
 def failure_of(error: BaseException, log: Path, where: str = "") -> Failure:
     """Return the record of an error; `where`, such as a path, is put before the message of the error."""
     kind = classify(error)
-    place = Path(place_of_error(error)).name if kind == "unknown" else ""  # its folder is one of the store's
+    place = place_of_error(error) if kind == "unknown" else ""
     text = str(error) if kind in PLAIN_KINDS else f"{type(error).__name__}: {error}{f' (at {place})' if place else ''}"
     return Failure(on_one_line(f"{where}: {text}" if where else text), kind, _place_of(error), str(log))
 

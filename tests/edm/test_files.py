@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import edm
-from edm.config import NetworkConfig, TrainingConfig
+from edm.config import Extension, NetworkConfig, TrainingConfig
 from edm.files import load_model, save_model, save_tensors
 from edm.precondition import Denoiser
 
@@ -120,6 +120,14 @@ def test_one_line_in_a_notebook_needs_neither_ray_nor_mlflow(tmp_path: Path) -> 
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "torch.Size([2, 1, 8, 8])" in done.stdout
+
+
+def test_a_network_of_an_extension_says_what_to_load_first(tmp_path: Path) -> None:
+    path, own = tmp_path / "model.safetensors", Extension("dit", "0" * 20, where="nets/dit.py, dit")
+    network = json.dumps(asdict(replace(NETWORK, architecture=own)))
+    save_tensors(new_model().state_dict(), path, {"network": network, "sigma_data": "0.5"})
+    with pytest.raises(ValueError, match=r"model.safetensors: the code of 'dit' \(nets/dit.py, dit\), .*load_sweep"):
+        load_model(path)
 
 
 @pytest.mark.parametrize(

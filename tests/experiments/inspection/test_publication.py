@@ -23,8 +23,11 @@ from experiments.store.drawings import features_folder
 from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
+from experiments.trials.extensions import keep_extensions, listing
 from reports.metrics import CHANCE_NOTE
 from tests.commandline import invoke
+from tests.experiments.sweep.test_extensions import plan_of_package
+from tests.extending import DAMPED, SWEEP, write_sweep
 from tests.inprocess import run_all
 from tests.planning import load_sweep, plan_sweep
 
@@ -92,9 +95,8 @@ def test_the_sweep_in_a_card_names_extensions_with_their_options(done: tuple[Pla
     sampling = replace(evaluation.sampling, sampler=sampler)
     scored = replace(evaluation.config, metrics=("fid", metric))
     result = replace(store.finished(EvaluationResult, evaluation.signature), metrics={"fid_test": 1.0})
-    card = model_card(
-        NamedTask("tiny_digits", CELL, ""), replace(evaluation, sampling=sampling, config=scored), result, 1, False
-    )
+    named, drawn = NamedTask("tiny_digits", CELL, ""), replace(evaluation, sampling=sampling, config=scored)
+    card = model_card(named, drawn, result, 1, False, listing((sampler, metric), store))
     text = card.partition("    name: published")[2].partition("\n\n")[0]
     sweep = yaml.safe_load(textwrap.dedent(text.partition("\n")[2]))
     assert sweep["extensions"] == ["ideas.py", "metrics.py"]
@@ -103,6 +105,17 @@ def test_the_sweep_in_a_card_names_extensions_with_their_options(done: tuple[Pla
     assert sweep["evaluation"]["metrics"] == ["fid", "brightness"]
     assert sweep["evaluation"]["metrics_options"] == {"brightness": {"bins": 3}}
     assert "beside ideas.py and metrics.py, which belong to it and are not published here" in card
+
+
+def test_a_sweep_that_needs_a_package_lists_its_folder_and_all_other_files(tmp_path: Path, store: Store) -> None:
+    plan = plan_of_package(tmp_path)
+    keep_extensions(plan, store)
+    assert listing(plan.extensions.values(), store) == ["ideas/"]
+    (tmp_path / "helper.py").write_text("ONE = 1\n")
+    both = SWEEP.replace("[ideas.py]", "[ideas.py, helper.py]")
+    plan = plan_sweep(load_sweep(write_sweep(tmp_path, both, "import helper\n\n\n" + DAMPED)))
+    keep_extensions(plan, store)
+    assert listing(plan.extensions.values(), store) == ["ideas.py", "helper.py"]
 
 
 def test_the_card_explains_the_interval_of_a_copied_share(done: tuple[Plan, Store]) -> None:

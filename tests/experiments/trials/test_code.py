@@ -16,7 +16,7 @@ from tests import ROOT
 # functions of edm/ that experiments/trials/ calls, although no result depends on what they do
 WITHOUT_RESULT = {
     *("edm.pictures", "edm.files", "edm.checksums", "edm.parallel", "edm.temporary"),
-    *("edm.trying", "edm.registry", "edm.extension", "edm.extend", "edm.metrics.own", "edm.data.progress"),
+    *("edm.trying", "edm.registry", "edm.extension", "edm.extend", "edm.data.progress"),
     "edm.data.class_names",
 }
 

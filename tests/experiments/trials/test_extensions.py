@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import traceback
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -236,12 +237,13 @@ def test_a_task_that_fails_in_an_extension_says_where(tmp_path: Path, store: Sto
 
 
 def test_a_module_that_is_imported_meanwhile_hides_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Importing(ModuleType):
-        def __getattr__(self, name: str) -> str:  # as it has no __file__
+    class Importing(extensions._ImportedModule):
+        @property
+        def __class__(self) -> type:  # pyright: ignore[reportIncompatibleMethodOverride]
             monkeypatch.setitem(sys.modules, "imported_by_another_thread", ModuleType("other"))
-            return "ideas.py"
+            return extensions._ImportedModule
 
-    monkeypatch.setitem(sys.modules, f"{extensions.PRIVATE}.0.ideas", Importing("ideas"))
+    monkeypatch.setitem(sys.modules, f"{extensions.PRIVATE}.0.ideas", Importing("ideas", "ideas.py"))
     assert extensions.place_of_error(ValueError("no")) == ""
 
 
@@ -369,6 +371,14 @@ def test_the_first_images_of_a_data_set_are_checked(
     assert expected in str(caught.value)
 
 
+def test_what_edm_does_with_a_data_set_of_an_extension_is_recorded(tmp_path: Path, store: Store) -> None:
+    plan = plan_sweep(load_sweep(write_sweep(tmp_path, OF_BARS, BARS.replace("np.zeros", "i + np.zeros"))))
+    record_plan(plan, store)
+    (source,) = plan.sources.values()
+    assert "data/extension" in ensure_prepared(store, source).code
+    assert explain("mine:euler", store).steps[0].remark == ""
+
+
 def test_a_data_set_that_fails_later_gets_a_sentence(tmp_path: Path, store: Store) -> None:
     failing = BARS.replace("        yield", "        1 / (99 - i)\n        yield")
     plan = plan_sweep(load_sweep(write_sweep(tmp_path, OF_BARS, failing)))
@@ -425,6 +435,13 @@ def test_a_metric_has_errors_and_an_edit_only_scores_again(tmp_path: Path, store
     a, b = plan.evaluations
     assert {"nearest_test", "fid_test"} <= difference_errors(store, a, b).keys()
     forget_loaded()
+    write_sweep(tmp_path, MEASURED, NEAREST.replace(".values", ".values / 2"))
+    (*_, step) = explain(f"{tmp_path}/mine.yaml:heun", store).steps
+    assert (step.status.state, step.status.why) == ("planned", "the images are drawn, scores are left")
+    assert step.remark == (
+        "new scores: nearest/train, nearest/val, nearest/test; nearest() in ideas.py changed; computed from features "
+        "that are in the store"
+    )
     drawings = {path: path.stat().st_mtime_ns for path in (store.root / "drawings").rglob("*.safetensors")}
     again, done = run(tmp_path, store, NEAREST.replace(".values", ".values / 2"), MEASURED)
     assert done == ["evaluation"] * 2 and plan.evaluations.keys() == again.evaluations.keys()
@@ -510,9 +527,72 @@ def test_what_fails_only_on_real_images_names_the_function(
     plan = plan_sweep(load_sweep(write_sweep(tmp_path, sweep, ideas)))
     check_plan(plan, store)
     keep_extensions(plan, store)
+    forget_loaded()
     schedule = open_schedule(plan, store)
     execute(schedule, store)
     assert expected in next(iter(schedule.failures.values())).message
+
+
+SHARING = (
+    DAMPED
+    + """
+
+@extend.weighting("halved")
+def halved(sigma, sigma_data):
+    return 0.5 / sigma
+"""
+)
+
+
+def test_extensions_of_a_file_share_its_variables_in_workers(tmp_path: Path, store: Store) -> None:
+    sweep = SWEEP.replace("label_dropout", "weighting: halved, label_dropout")
+    plan = plan_sweep(load_sweep(write_sweep(tmp_path, sweep, SHARING)))
+    keep_extensions(plan, store)
+    forget_loaded()
+    for task in plan.evaluations.values():
+        require_loaded(task, store)
+    loaded = [registry.registration_of(extension).function for extension in plan.extensions.values()]
+    assert len(loaded) == 2 and loaded[0].__globals__ is loaded[1].__globals__
+
+
+BESIDE = DAMPED.replace(
+    "def scaled(damping):", "def scaled(damping):\n    (Path(__file__).parent / 'scale.txt').read_text()"
+)
+AT_IMPORT = DAMPED + "\n\nSCALE = (Path(__file__).parent / 'scale.txt').read_text()\n"
+
+
+@pytest.mark.parametrize("ideas", [BESIDE, AT_IMPORT])
+def test_a_file_that_workers_lack_is_found_before_anything_starts(tmp_path: Path, store: Store, ideas: str) -> None:
+    (tmp_path / "scale.txt").write_text("2")
+    plan = plan_sweep(load_sweep(write_sweep(tmp_path, ideas="from pathlib import Path\n" + ideas)))
+    with pytest.raises(UserError) as caught:
+        check_plan(plan, store)
+    at = str(tmp_path / "ideas.py")
+    assert str(caught.value).startswith(at) and "the store, which keeps their Python files alone: give other" in str(
+        caught.value
+    )
+
+
+def test_a_worker_names_a_file_as_the_sweep_file_does(tmp_path: Path, store: Store) -> None:
+    (tmp_path / "fails").write_text("")
+    failing = (
+        f"import os\n\nif not os.path.exists({str(tmp_path / 'fails')!r}):\n    raise OSError('no licence')\n{DAMPED}"
+    )
+    plan = plan_sweep(load_sweep(write_sweep(tmp_path, ideas=failing)))
+    keep_extensions(plan, store)
+    forget_loaded()
+    (tmp_path / "fails").unlink()
+    (damped,) = [e for e in plan.evaluations.values() if e.sampling.sampler != "euler"]
+    message = perform(store, damped, CONTEXT).message
+    assert message == "ideas.py, damped: ideas.py:4: cannot be imported (OSError: no licence); correct it"
+
+
+def test_a_traceback_shows_the_lines_that_ran(tmp_path: Path, store: Store) -> None:
+    run(tmp_path, store, ideas=DAMPED)
+    (damped,) = [r for r in registry._registered.values() if r.name == "damped"]
+    with pytest.raises(AttributeError) as caught:
+        damped.function(None, None)
+    assert traceback.extract_tb(caught.value.__traceback__)[-1].line == DAMPED.splitlines()[14].strip()
 
 
 def test_a_table_shows_a_metric_under_its_title(tmp_path: Path, store: Store) -> None:
