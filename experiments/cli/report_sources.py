@@ -133,7 +133,7 @@ def _report_of(source: Source, options: ReportOptions, axes: tuple[str, ...] = (
     """Return the report of a sweep. axes: of all sweeps that it is part of a report of."""
     from experiments.tracking.costs import with_costs
     from experiments.tracking.frames import results_frame
-    from experiments.tracking.provenance import classifier_notes, provenance_of
+    from experiments.tracking.provenance import classifier_notes, image_notes, provenance_of
     from reports.report import Report
 
     plan, store, uri = source.plan, source.store, source.tracking_uri
@@ -154,7 +154,7 @@ def _report_of(source: Source, options: ReportOptions, axes: tuple[str, ...] = (
         denoising=found.denoising,
         links={cell: link for cell, link in found.links.items() if options.with_provenance or _is_local(link)},
         has_own_record=source.has_own_record,
-        notes=(*plan.idle_axes, *plan.equivalences, *classifier_notes(plan, store)),
+        notes=(*plan.idle_axes, *plan.equivalences, *classifier_notes(plan, store), *image_notes(plan, store)),
         levels=found.levels,
         states=found.states,
         classes=_classes(plan, store),

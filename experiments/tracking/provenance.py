@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from experiments.store.results import ClassifierRecord, ComputingRecord, EvaluationResult, TrainingResult
+from experiments.store.results import (
+    ClassifierRecord,
+    ComputingRecord,
+    DatasetRecord,
+    EvaluationResult,
+    TrainingResult,
+)
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.sweep.preparations import FeatureClassifier
@@ -53,6 +59,19 @@ def _classifier_note(task: FeatureClassifier, record: ClassifierRecord) -> str:
     if record.images is None:  # of before that was recorded
         return text
     return f"{text}; trained on {record.images:,} images in {duration(record.seconds)} on {record.device}"
+
+
+def image_notes(plan: Plan, store: Store) -> list[str]:
+    """Return a sentence for each thing that was noticed as the data sets of a plan were prepared."""
+    records = [(source.config.title, store.result(DatasetRecord, name)) for name, source in plan.sources.items()]
+    return [note for title, record in records if record is not None for note in _image_notes(title, record)]
+
+
+def _image_notes(title: str, record: DatasetRecord) -> Iterable[str]:
+    """Yield what was noticed, with the data set's title in place of the path. Early bundles have texts without it."""
+    source = record.source or {}
+    place = f"{next(iter(source.get('files', ())), '')}: "
+    return (f"{title}: {text.removeprefix(place)}" for text in source.get("noticed", ()) if text.startswith(place))
 
 
 def _precision(computing: ComputingRecord) -> str:
