@@ -17,7 +17,7 @@ from reports.effects import Effect, best_metric, main_effects
 from reports.entries import TableEntry, coarsest, round_column, with_seed_counts
 from reports.equal import EqualView, equal_view
 from reports.heads import ColumnHead
-from reports.labels import LOSSES, data_title, describe_scores
+from reports.labels import LOSSES, data_title, describe_scores, with_data_titles
 from reports.layout import Layout, TableSpec, columns_with_values, table_specs
 from reports.metrics import METRICS, PREFERRED_SPLITS
 from reports.references import Footnotes, published_entries, published_study
@@ -75,7 +75,8 @@ def _view(group: pd.DataFrame, layout: Layout, curves: pd.DataFrame) -> EqualVie
 def comparable_groups(frame: pd.DataFrame, axes: tuple[str, ...], allowed: tuple[str, ...] = ()) -> list[pd.DataFrame]:
     """Return the cells that may share a table, group by group. axes: of the table. allowed: fields that may differ."""
     keys = separating_columns(list(map(str, frame.columns)), axes, allowed)
-    return [group for _, group in frame.groupby(keys, sort=False, dropna=False)] if keys else [frame]
+    titled = with_data_titles(frame) if "data" in keys else frame
+    return [group for _, group in titled.groupby(keys, sort=False, dropna=False)] if keys else [frame]
 
 
 class TableMaker:
