@@ -9,7 +9,7 @@ import pandas as pd
 from reports.values import show_value
 
 SIGNATURE_DIGITS = 6  # of a data set that nothing else tells from another
-DATA_TITLE = "data_title"  # the column of data sets' titles, in frames where several data sets would have one title
+DATA_TITLE = "data_title"  # the column of titles that tell data sets apart
 LOSSES = "loss of the averaged weights on the val split; {}"  # the label of a table without scores
 
 
@@ -34,20 +34,23 @@ def data_title(row: pd.Series) -> str:
     return own or str(row["data.name"])
 
 
-def with_data_titles(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a frame in which every data set has a title of its own, such as "birds (resolution=32)"."""
+def data_titles(frame: pd.DataFrame) -> dict[str, str]:
+    """Return a title of its own for every data set, by signature, such as "birds (resolution=32)"."""
     firsts = frame.drop_duplicates("data")
     titles = {str(row["data"]): data_title(row) for _, row in firsts.iterrows()}
-    alike = firsts[firsts["data"].map(titles).duplicated(keep=False)]
-    if alike.empty:
-        return frame
-    for _, group in alike.groupby(alike["data"].map(titles)):
-        fields = [name for name in map(str, group.columns) if name.startswith("data.")]
-        differing = [name for name in fields if group[name].map(show_value).nunique() > 1]
-        for _, row in group.iterrows():
-            own = ", ".join(f"{name.removeprefix('data.')}={show_value(row[name])}" for name in differing)
-            titles[str(row["data"])] += f" ({own or str(row['data'])[:SIGNATURE_DIGITS]})"
-    return frame.assign(**{DATA_TITLE: frame["data"].map(titles)})
+    for _, alike in firsts.groupby(firsts["data"].map(titles)):
+        if len(alike) > 1:
+            fields = [name for name in map(str, alike.columns) if name.startswith("data.")]
+            differing = [name for name in fields if alike[name].map(show_value).nunique() > 1]
+            for _, row in alike.iterrows():
+                own = ", ".join(f"{name.removeprefix('data.')}={show_value(row[name])}" for name in differing)
+                titles[str(row["data"])] += f" ({own or str(row['data'])[:SIGNATURE_DIGITS]})"
+    return titles
+
+
+def with_data_titles(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame in which every data set has a title of its own."""
+    return frame.assign(**{DATA_TITLE: frame["data"].map(data_titles(frame))})
 
 
 def _describe_features(row: pd.Series) -> str:

@@ -46,16 +46,22 @@ def _training_s(done: Mapping[str, TrainingResult]) -> float:
     return sum(result.seconds for result in done.values()) - shared
 
 
-def classifier_notes(plan: Plan, store: Store) -> list[str]:
-    """Return a sentence on each feature classifier that a plan's scores use and whose training a store knows."""
+def classifier_notes(plan: Plan, store: Store, titles: Mapping[str, str]) -> list[str]:
+    """Return a sentence on each feature classifier that a plan's scores use and whose training a store knows.
+
+    titles: of data sets, by signature.
+    """
     tasks = [task for task in plan.preparations.values() if isinstance(task, FeatureClassifier)]
     found = [(task, store.result(ClassifierRecord, task.signature)) for task in tasks]
-    return [_classifier_note(task, record) for task, record in found if record is not None]
+    named = [(titles.get(task.data.signature, task.data.config.title), task, record) for task, record in found]
+    return [_classifier_note(title, task, record) for title, task, record in named if record is not None]
 
 
-def _classifier_note(task: FeatureClassifier, record: ClassifierRecord) -> str:
+def _classifier_note(title: str, task: FeatureClassifier, record: ClassifierRecord) -> str:
     accuracy = ", ".join(f"{share:.1%} on {split}" for split, share in record.accuracy.items())
-    text = f"The {task.description} (version {task.data.classifier_version}) reaches an accuracy of {accuracy}"
+    text = (
+        f"The feature classifier of {title} (version {task.data.classifier_version}) reaches an accuracy of {accuracy}"
+    )
     if record.images is None:  # of before that was recorded
         return text
     return f"{text}; trained on {record.images:,} images in {duration(record.seconds)} on {record.device}"
@@ -64,7 +70,8 @@ def _classifier_note(task: FeatureClassifier, record: ClassifierRecord) -> str:
 def image_notes(plan: Plan, store: Store) -> list[str]:
     """Return a sentence for each thing that was noticed as the data sets of a plan were prepared."""
     records = [(source.config.title, store.result(DatasetRecord, name)) for name, source in plan.sources.items()]
-    return [note for title, record in records if record is not None for note in _image_notes(title, record)]
+    notes = [note for title, record in records if record is not None for note in _image_notes(title, record)]
+    return list(dict.fromkeys(notes))  # the same images at several sizes are noticed once
 
 
 def _image_notes(title: str, record: DatasetRecord) -> Iterable[str]:
