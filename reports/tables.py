@@ -98,6 +98,7 @@ class TableMaker:
         self.cells = _cells_by_position(frame, spec)
         self.rows, self.columns = (list(dict.fromkeys(key[i] for key in self.cells)) for i in (0, 1))
         self.baseline = baseline_of(spec, self.rows)
+        self.deltas = Baseline(spec.rows, spec.columns, self.baseline) if self._has_deltas() else None
         self.samples: dict[str, dict[Position, Sample]] = {
             metric: {position: sample_of(cells, metric) for position, cells in self.cells.items()}
             for metric in spec.metrics
@@ -124,7 +125,7 @@ class TableMaker:
             row_labels=[row_label(spec, key, self.baseline) for key in self.rows],
             baselines=list(_baselines(self.frame, shown)),
             caption=spec.caption,
-            baseline=baseline_in_words(spec, self.baseline),
+            baseline=baseline_in_words(spec, self.baseline) if self.deltas is not None else "",
             effects=effects,
             detectable=detectable,
             footnotes=(*changed_lines(self.frame), *self.footnotes.lines(), *self._source(), *self._own_notes()),
@@ -176,12 +177,11 @@ class TableMaker:
 
     def _with_companions(self, scores: Sequence[tuple[tuple[object, ...], Column]]) -> Iterator[Column]:
         """Each column of scores, followed by its differences to the baseline and by published numbers, if any."""
-        baseline = Baseline(self.spec.rows, self.spec.columns, self.baseline)
         for column, (head, entries) in scores:
             yield head, entries
-            if has_differences(self.spec):
+            if self.deltas is not None:
                 metric, positions = head.metric, [(row, column) for row in self.rows]
-                own = self.samples[metric], metric, baseline, self.paired.get(metric)
+                own = self.samples[metric], metric, self.deltas, self.paired.get(metric)
                 title = f"Δ {head.metric_title}"
                 yield ColumnHead(metric, head.axis_values, title, "difference"), difference_entries(positions, *own)
             published = self._published(head.metric, column)
@@ -190,6 +190,12 @@ class TableMaker:
                     ColumnHead(head.metric, head.axis_values, f"{head.metric_title}, published", "published"),
                     published,
                 )
+
+    def _has_deltas(self) -> bool:
+        """Whether any two cells can be compared, as none can with a baseline that is in another table."""
+        baseline = Baseline(self.spec.rows, self.spec.columns, self.baseline)
+        others = (other for at in self.cells if (other := baseline.of(at)) != at)
+        return has_differences(self.spec) and (self.spec.changes or any(other in self.cells for other in others))
 
     def _published(self, metric: str, column: tuple[object, ...]) -> list[TableEntry]:
         if self.study is None:
@@ -210,6 +216,9 @@ class TableMaker:
         """What the table shows at equal compute, and what differs between cells although they are in one table."""
         if self.spec.note:
             yield self.spec.note
+        if self.spec.metrics and self.deltas is None and has_differences(self.spec):
+            wanted = baseline_in_words(self.spec, self.baseline)
+            yield f"There are no differences to {wanted}, as no two cells of this table differ in that alone."
         if self.differing:
             yield (
                 f"These numbers cannot strictly be compared: the cells differ in {'; '.join(self.differing)}. They "
