@@ -510,6 +510,17 @@ def test_the_axis_of_equal_compute_need_not_be_named(tmp_path: Path, cost: str, 
     assert f"{axis} is neither in rows nor in columns" in error_of(tmp_path, f"{text}{asked}}}\n")
 
 
+def test_a_files_name_that_can_be_no_sweeps_name_asks_for_one(tmp_path: Path) -> None:
+    file = tmp_path / "my sweep.yaml"
+    file.write_text("model: {preset: nano}\n")
+    with pytest.raises(
+        UserError, match=r"name: is missing, and the file's name 'my sweep' cannot .*; add one, and use"
+    ):
+        load_sweep(file)
+    file.write_text("name: mine\nmodel: {preset: nano}\n")
+    assert load_sweep(file).name == "mine"
+
+
 def test_an_anchor_that_contains_itself_is_refused(tmp_path: Path) -> None:
     assert "contains itself (a YAML alias)" in error_of(tmp_path, "model: &a {preset: *a}\n")
 
