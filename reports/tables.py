@@ -21,7 +21,7 @@ from reports.labels import LOSSES, data_title, describe_scores, with_data_titles
 from reports.layout import Layout, TableSpec, columns_with_values, table_specs
 from reports.metrics import METRICS, PREFERRED_SPLITS
 from reports.references import Footnotes, published_entries, published_study
-from reports.row_names import baseline_in_words, baseline_of, has_differences, row_heads, row_label, row_names
+from reports.row_names import baseline_in_words, baseline_of, has_differences, row_heads, row_labels, row_names
 from reports.rows import CellRow, cell_rows
 from reports.scores import States, distinct_results, entry_of, sample_of
 from reports.significance import Mark, PairedErrors, Sample, ScoreColumn, marks
@@ -122,7 +122,7 @@ class TableMaker:
                 (row_names(spec, key, self.baseline), [column[i] for column in columns])
                 for i, key in enumerate(self.rows)
             ],
-            row_labels=[row_label(spec, key, self.baseline) for key in self.rows],
+            row_labels=row_labels(spec, self.rows, self.baseline),
             baselines=list(_baselines(self.frame, shown)),
             caption=spec.caption,
             baseline=baseline_in_words(spec, self.baseline) if self.deltas is not None else "",

@@ -225,10 +225,10 @@ def test_changes_are_of_the_given_baseline_and_stay_within_a_column() -> None:
 
 def test_differences_that_stay_significant_after_a_correction_are_named() -> None:
     start = "Significant at 95% after Holm's correction for this table's 3 differences: "
-    assert significant_in_words({"a": 0.0166, "b": 0.04, "c": 0.9}) == f"{start}a."
-    assert significant_in_words({"a": 0.016, "b": 0.024, "c": 0.9}) == f"{start}a; b."
-    assert significant_in_words({"a": 0.02, "b": 0.03, "c": 0.04}) == f"{start}none."
-    assert significant_in_words({"a": 0.01}) == ""
+    assert significant_in_words([("a", 0.0166), ("b", 0.04), ("c", 0.9)]) == f"{start}a."
+    assert significant_in_words([("a", 0.016), ("b", 0.024), ("c", 0.9)]) == f"{start}a; b."
+    assert significant_in_words([("a", 0.02), ("b", 0.03), ("c", 0.04)]) == f"{start}none."
+    assert significant_in_words([("a", 0.01)]) == ""
 
 
 def test_a_baselines_open_axes_are_as_in_the_first_row_that_has_it() -> None:
@@ -336,3 +336,18 @@ def test_a_baseline_in_another_table_makes_no_empty_columns() -> None:
         )
     one_table = result_tables(made.assign(data="a"), layout)
     assert [table.number_heads for table in one_table] == [("FID test", "Δ FID test")]
+
+
+def test_a_value_of_either_of_two_axes_is_named_with_its_axis() -> None:
+    changes = {"model.from": ["net", "net", ABSENT, ABSENT], "training.from": [ABSENT, ABSENT, "net", "net"]}
+    made = frame().assign(**{"training_name": "net", "sampling.sampler": ["euler", "heun"] * 2, **changes})
+    made = with_errors(made.drop(columns=["model.preset", "model.attention"]))
+    axes = ("model.from", "training.from")
+    baseline = {"sampling.sampler": "euler", "training.from": "net"}
+    layout = Layout("t", axes, ("sampling.sampler",), ("fid_test",), baseline={"sampling.sampler": "euler"})
+    (table,) = result_tables(made, layout)
+    assert table.row_labels == ["model.from=net", "training.from=net"]
+    (line, *_) = (block for block in table.blocks_below if block[0].startswith("Δ"))
+    assert "for this table's 2 differences" in line[1]
+    (table,) = result_tables(made, replace(layout, baseline=baseline))
+    assert table.blocks_below[0][0] == "Δ: the difference to sampler=euler, training.from=net."
