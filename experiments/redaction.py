@@ -63,9 +63,10 @@ def _is_secret_option(word: str) -> bool:
 
 def without_paths(text: str) -> str:
     """Return a text in which every absolute path is cut to its last part."""
-    if text.startswith("/") and "\n" not in text:  # all of it is a path, perhaps with spaces
-        return text.rstrip("/").rpartition("/")[2] or text
-    return FOLDERS.sub("", text)
+    if not text.startswith("/") or "\n" in text:
+        return FOLDERS.sub("", text)
+    path, colon, said = text.partition(": ")  # all of it is a path, perhaps with spaces, or what is said of one
+    return (path.rstrip("/").rpartition("/")[2] or path) + colon + FOLDERS.sub("", said)
 
 
 def redacted_command(words: Iterable[str]) -> str:

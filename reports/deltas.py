@@ -43,14 +43,14 @@ def difference_entries(
     return round_column([_entry(position, samples, metric, baseline, paired) for position in positions])
 
 
-def significant_in_words(tests: Mapping[str, float]) -> str:
+def significant_in_words(tests: Sequence[tuple[str, float]]) -> str:
     """Return which differences of a table are significant if all are tested at once; "" of fewer than two.
 
-    tests: their p values, by what they are called.
+    tests: what they are called, with their p values.
     """
     if len(tests) < 2:
         return ""
-    rejected = [name for name, found in zip(tests, holm(list(tests.values())), strict=True) if found]
+    rejected = [name for (name, _), found in zip(tests, holm([p for _, p in tests]), strict=True) if found]
     more = [f"{len(rejected) - MOST_NAMED} more"] if len(rejected) > MOST_NAMED else []
     named = "; ".join([*rejected[:MOST_NAMED], *more]) if len(rejected) < len(tests) else "all"
     named = named or "none"

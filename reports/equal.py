@@ -93,15 +93,19 @@ def _costs(rows: Sequence[CellRow], others: tuple[str, ...], cost: str) -> Costs
 
 
 def _choose(costs: Costs, cost: str) -> _Choice:
-    """The largest amount that all cells can reach, or a smaller one at which their costs are closer."""
-    most = _most(costs)
-    amounts = sorted({value for each in costs.values() for value in each.values() if value <= most}, reverse=True)
-    choices = (
-        _Choice(cost, costs, amount, {key: _longest(each, amount, cost) for key, each in costs.items()})
-        for amount in amounts
-    )
-    best = next(choices)
-    for choice in choices:
+    """The largest amount that all cells can reach, or another one at which their costs are closer.
+
+    With evaluations this may be one that counts as equal, though it is larger: Euler's 8, where Heun's reaches 7.
+    """
+    most, amounts = _most(costs), sorted({value for each in costs.values() for value in each.values()})
+    limit = most / (1 - ALIKE) if cost == "nfe" else most
+
+    def choice_at(amount: float) -> _Choice:
+        return _Choice(cost, costs, amount, {key: _longest(each, amount, cost) for key, each in costs.items()})
+
+    reached = [choice_at(amount) for amount in amounts if most <= amount <= limit]
+    best = min(reached, key=lambda one: (-len(one.found), 0 if one.is_equal else one.spread))
+    for choice in (choice_at(amount) for amount in reversed(amounts) if amount < most):
         if best.is_equal or len(choice.found) < len(best.found):  # smaller amounts would leave out even more
             break
         best = min(best, choice, key=lambda one: one.spread)

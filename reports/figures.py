@@ -12,6 +12,7 @@ from reports.averages import margin_of, sum_of, with_common_seeds
 from reports.charts import MAX_COLOURED, MAX_SERIES, Axis, Chart, ChartPoint, Palette, Series, finite
 from reports.effects import best_metric
 from reports.entries import TableEntry
+from reports.labels import describe_scores
 from reports.layout import columns_with_values
 from reports.loss_charts import loss_charts
 from reports.metrics import METRICS, PREFERRED_SPLITS, metric_info, shown, title_of
@@ -69,7 +70,8 @@ def all_charts(report: Report) -> list[Chart]:
     found: list[Chart | None] = [*_score_charts(main)]
     groups = comparable_groups(report.frame, report.layout.axes)
     for number, group in enumerate(groups, 1):
-        maker = ChartMaker(group, report.layout.axes, report.paired, palette, f"-{number}" if len(groups) > 1 else "")
+        own = (f"-{number}", f"Scores: {describe_scores(group)}.") if len(groups) > 1 else ("", "")
+        maker = ChartMaker(group, report.layout.axes, report.paired, palette, *own)
         found += maker.charts()
     return [chart for chart in (*found, *loss_charts(report)) if chart is not None]
 
@@ -146,7 +148,10 @@ def _baseline(table: ResultTable, metric: str, points: Sequence[ChartPoint]) -> 
 
 
 class ChartMaker:
-    """Makes the charts of one group of comparable cells. suffix: what tells its files from those of other groups."""
+    """Makes the charts of one group of comparable cells.
+
+    suffix, scores: what tells its files and its captions from those of other groups.
+    """
 
     def __init__(
         self,
@@ -155,8 +160,10 @@ class ChartMaker:
         paired: dict[str, PairedErrors],
         palette: Palette,
         suffix: str,
+        scores: str,
     ) -> None:
-        self.rows, self.paired, self.palette, self.suffix = cell_rows(frame), paired, palette, suffix
+        self.rows, self.paired, self.palette = cell_rows(frame), paired, palette
+        self.suffix, self.scores = suffix, scores
         self.axes = [axis for axis in axes if len({str(row[axis]) for row in self.rows}) > 1]
         self.names = dict(zip(axes, short_axes(axes), strict=True))
         self.metrics = set(columns_with_values(frame, list(map(str, frame.columns))))
@@ -200,7 +207,7 @@ class ChartMaker:
         hidden = self._hidden([group for _, group in _grouped(rows, lambda row: (line_of(row), row[axis.column]))])
         bars = _bars([p for line in lines for p in line.points]) or NO_BARS
         caption = " ".join(
-            filter(None, (bars, self._averaged(hidden), _pareto_note(metric) if front is not None else ""))
+            filter(None, (self.scores, bars, self._averaged(hidden), _pareto_note(metric) if front is not None else ""))
         )
         title = f"{_capitalised(title_of(metric))} against {axis.title}"
         return Chart(
@@ -264,7 +271,7 @@ class ChartMaker:
         hidden = [axis for axis in self.axes if axis != colour]
         bars = _bars([p for s in series for p in s.points])
         point = f"Every point is {'the mean of a cell over its seeds' if len(places) < len(rows) else 'a cell'}."
-        caption = " ".join(filter(None, (point, bars, self._not_shown(hidden))))
+        caption = " ".join(filter(None, (self.scores, point, bars, self._not_shown(hidden))))
         axes = Axis(_unit_title(x)), Axis(_unit_title(y))
         return Chart(key + self.suffix, title, caption, *axes, tuple(series), None, self._name(colour))
 

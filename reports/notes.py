@@ -75,14 +75,32 @@ def separation_note(tables: list[ResultTable], frame: pd.DataFrame) -> str:
 
 def _separating(frame: pd.DataFrame) -> Iterator[str]:
     """The fields that keep cells apart, with the cells of each value."""
-    for field, column in COMPARABLE.items():
-        if column not in frame.columns or (field == "evaluation.resize" and "evaluation.resize" not in frame.columns):
-            continue
-        values = frame[field if field in frame.columns else column].map(show_value)
-        if values.nunique() > 1:
-            groups = frame["cell"].astype(str).groupby(values, sort=False)
-            cells = ", ".join(f"{value} ({cell_list(list(names), len(frame))})" for value, names in groups)
-            yield f"{field} {cells}"
+    for column in dict.fromkeys(COMPARABLE.values()):
+        if column in frame.columns and not _follows_from_data(column, frame):
+            for field in _fields_behind(column, frame):
+                groups = frame["cell"].astype(str).groupby(frame[field].map(show_value), sort=False)
+                cells = ", ".join(f"{value} ({cell_list(list(names), len(frame))})" for value, names in groups)
+                yield f"{'data set' if field == 'data' else field} {cells}"
+
+
+def _fields_behind(column: str, frame: pd.DataFrame) -> list[str]:
+    """The fields of the sweep file that decide a column and have several values, or the column if only it has."""
+    deciding = [field for field, decided in COMPARABLE.items() if decided == column]
+    others = [str(name) for name in frame.columns if str(name).startswith("data.")] if column == "data" else []
+    for fields in (deciding, others, [column]):
+        found = [name for name in fields if name in frame.columns and _varies(frame[name])]
+        if found:
+            return found
+    return []
+
+
+def _varies(values: pd.Series) -> bool:
+    return values.map(show_value).nunique() > 1
+
+
+def _follows_from_data(column: str, frame: pd.DataFrame) -> bool:
+    """Whether the cells of a data set agree in how many real images there are: a smaller one has fewer."""
+    return column == "reference" and not any(_varies(own) for _, own in frame.groupby("data")[column])
 
 
 def reading_notes(tables: list[ResultTable]) -> list[str]:

@@ -31,8 +31,9 @@ def _within(row: Mapping[str, Any], values: Mapping[str, Any]) -> Mapping[str, A
 def baseline_in_words(spec: TableSpec, baseline: Mapping[str, Any]) -> str:
     """Return what differences are taken to; "" where a table has none."""
     values = {axis: value for axis, value in baseline.items() if has_differences(spec) and value != ABSENT}
-    named = zip(short_axes(tuple(values)), values.values(), strict=True)
-    text = ", ".join(f"{axis}={show_value(value)}" for axis, value in named)
+    axes = tuple(dict.fromkeys((*spec.rows, *spec.columns, *values)))
+    names = dict(zip(axes, short_axes(axes), strict=True))  # as the heads of the table have them
+    text = ", ".join(f"{names[axis]}={show_value(value)}" for axis, value in values.items())
     return f"the {IS_BASELINE}, {text}" if text and spec.changes else text
 
 
@@ -51,11 +52,19 @@ def row_names(spec: TableSpec, row: Row, baseline: Mapping[str, Any]) -> tuple[s
     return (_changes_of(spec, row, baseline),) if spec.changes else tuple(map(show_value, row)) or ("all",)
 
 
-def row_label(spec: TableSpec, row: Row, baseline: Mapping[str, Any]) -> str:
-    """Return the name of a row as one text that makes sense without the heads."""
+def row_labels(spec: TableSpec, rows: Sequence[Row], baseline: Mapping[str, Any]) -> list[str]:
+    """Return the name of every row as one text that makes sense without the heads, and is that of no other row."""
     if spec.changes:
-        return _changes_of(spec, row, baseline)
-    return joined_label(short_axes(spec.rows), row) or "all"
+        return [_changes_of(spec, row, baseline) for row in rows]
+    heads = short_axes(spec.rows)
+    labels = [joined_label(heads, row) or "all" for row in rows]
+    return [  # a text may be a value of either of two axes, where the other one means nothing
+        label if labels.count(label) == 1 else _with_axes(heads, row) for label, row in zip(labels, rows, strict=True)
+    ]
+
+
+def _with_axes(heads: Sequence[str], row: Row) -> str:
+    return ", ".join(f"{head}={show_value(own)}" for head, own in zip(heads, row, strict=True) if own != ABSENT)
 
 
 def _changes_of(spec: TableSpec, row: Row, baseline: Mapping[str, Any]) -> str:

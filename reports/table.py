@@ -83,14 +83,14 @@ class ResultTable:
         return tuple(filter(None, (baseline, effects, sizes, *((line,) for line in self.footnotes))))
 
     @property
-    def _tests(self) -> dict[str, float]:
-        """The p value of every difference to the baseline, by row and column."""
-        return {
-            f"{head.text} of {label}": entry.p
+    def _tests(self) -> list[tuple[str, float]]:
+        """Every difference to the baseline, by row and column, with its p value."""
+        return [
+            (f"{head.text} of {label}", entry.p)
             for label, (_, entries) in zip(self.row_labels, self.rows, strict=True)
             for head, entry in zip(self.heads, entries, strict=True)
             if entry.p is not None
-        }
+        ]
 
     @property
     def number_heads(self) -> tuple[str, ...]:

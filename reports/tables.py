@@ -17,11 +17,11 @@ from reports.effects import Effect, best_metric, main_effects
 from reports.entries import TableEntry, coarsest, round_column, with_seed_counts
 from reports.equal import EqualView, equal_view
 from reports.heads import ColumnHead
-from reports.labels import LOSSES, data_title, describe_scores
+from reports.labels import LOSSES, data_title, describe_scores, with_data_titles
 from reports.layout import Layout, TableSpec, columns_with_values, table_specs
 from reports.metrics import METRICS, PREFERRED_SPLITS
 from reports.references import Footnotes, published_entries, published_study
-from reports.row_names import baseline_in_words, baseline_of, has_differences, row_heads, row_label, row_names
+from reports.row_names import baseline_in_words, baseline_of, has_differences, row_heads, row_labels, row_names
 from reports.rows import CellRow, cell_rows
 from reports.scores import States, distinct_results, entry_of, sample_of
 from reports.significance import Mark, PairedErrors, Sample, ScoreColumn, marks
@@ -75,7 +75,8 @@ def _view(group: pd.DataFrame, layout: Layout, curves: pd.DataFrame) -> EqualVie
 def comparable_groups(frame: pd.DataFrame, axes: tuple[str, ...], allowed: tuple[str, ...] = ()) -> list[pd.DataFrame]:
     """Return the cells that may share a table, group by group. axes: of the table. allowed: fields that may differ."""
     keys = separating_columns(list(map(str, frame.columns)), axes, allowed)
-    return [group for _, group in frame.groupby(keys, sort=False, dropna=False)] if keys else [frame]
+    titled = with_data_titles(frame) if "data" in keys else frame
+    return [group for _, group in titled.groupby(keys, sort=False, dropna=False)] if keys else [frame]
 
 
 class TableMaker:
@@ -97,6 +98,7 @@ class TableMaker:
         self.cells = _cells_by_position(frame, spec)
         self.rows, self.columns = (list(dict.fromkeys(key[i] for key in self.cells)) for i in (0, 1))
         self.baseline = baseline_of(spec, self.rows)
+        self.deltas = Baseline(spec.rows, spec.columns, self.baseline) if self._has_deltas() else None
         self.samples: dict[str, dict[Position, Sample]] = {
             metric: {position: sample_of(cells, metric) for position, cells in self.cells.items()}
             for metric in spec.metrics
@@ -120,10 +122,10 @@ class TableMaker:
                 (row_names(spec, key, self.baseline), [column[i] for column in columns])
                 for i, key in enumerate(self.rows)
             ],
-            row_labels=[row_label(spec, key, self.baseline) for key in self.rows],
+            row_labels=row_labels(spec, self.rows, self.baseline),
             baselines=list(_baselines(self.frame, shown)),
             caption=spec.caption,
-            baseline=baseline_in_words(spec, self.baseline),
+            baseline=baseline_in_words(spec, self.baseline) if self.deltas is not None else "",
             effects=effects,
             detectable=detectable,
             footnotes=(*changed_lines(self.frame), *self.footnotes.lines(), *self._source(), *self._own_notes()),
@@ -175,12 +177,11 @@ class TableMaker:
 
     def _with_companions(self, scores: Sequence[tuple[tuple[object, ...], Column]]) -> Iterator[Column]:
         """Each column of scores, followed by its differences to the baseline and by published numbers, if any."""
-        baseline = Baseline(self.spec.rows, self.spec.columns, self.baseline)
         for column, (head, entries) in scores:
             yield head, entries
-            if has_differences(self.spec):
+            if self.deltas is not None:
                 metric, positions = head.metric, [(row, column) for row in self.rows]
-                own = self.samples[metric], metric, baseline, self.paired.get(metric)
+                own = self.samples[metric], metric, self.deltas, self.paired.get(metric)
                 title = f"Δ {head.metric_title}"
                 yield ColumnHead(metric, head.axis_values, title, "difference"), difference_entries(positions, *own)
             published = self._published(head.metric, column)
@@ -189,6 +190,12 @@ class TableMaker:
                     ColumnHead(head.metric, head.axis_values, f"{head.metric_title}, published", "published"),
                     published,
                 )
+
+    def _has_deltas(self) -> bool:
+        """Whether any two cells can be compared, as none can with a baseline that is in another table."""
+        baseline = Baseline(self.spec.rows, self.spec.columns, self.baseline)
+        others = (other for at in self.cells if (other := baseline.of(at)) != at)
+        return has_differences(self.spec) and (self.spec.changes or any(other in self.cells for other in others))
 
     def _published(self, metric: str, column: tuple[object, ...]) -> list[TableEntry]:
         if self.study is None:
@@ -209,6 +216,9 @@ class TableMaker:
         """What the table shows at equal compute, and what differs between cells although they are in one table."""
         if self.spec.note:
             yield self.spec.note
+        if self.spec.metrics and self.deltas is None and has_differences(self.spec):
+            wanted = baseline_in_words(self.spec, self.baseline)
+            yield f"There are no differences to {wanted}, as no two cells of this table differ in that alone."
         if self.differing:
             yield (
                 f"These numbers cannot strictly be compared: the cells differ in {'; '.join(self.differing)}. They "

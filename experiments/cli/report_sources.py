@@ -133,7 +133,8 @@ def _report_of(source: Source, options: ReportOptions, axes: tuple[str, ...] = (
     """Return the report of a sweep. axes: of all sweeps that it is part of a report of."""
     from experiments.tracking.costs import with_costs
     from experiments.tracking.frames import results_frame
-    from experiments.tracking.provenance import classifier_notes, provenance_of
+    from experiments.tracking.provenance import classifier_notes, image_notes, provenance_of
+    from reports.labels import data_titles
     from reports.report import Report
 
     plan, store, uri = source.plan, source.store, source.tracking_uri
@@ -143,9 +144,11 @@ def _report_of(source: Source, options: ReportOptions, axes: tuple[str, ...] = (
     if not options.with_provenance:
         provenance.pop("host", None)
         provenance["scores"] = "MLflow" if uri else without_paths(source.origin) or "the store"
+    frame = with_costs(results_frame(plan, found.scores, axes), plan, found.costs)
+    images = (*classifier_notes(plan, store, data_titles(frame)), *image_notes(plan, store))
     return Report(
         tuple(_layout(plan.sweep.name, table) for table in plan.sweep.report),
-        with_costs(results_frame(plan, found.scores, axes), plan, found.costs),
+        frame,
         found.curves,
         found.pictures,
         provenance,
@@ -154,7 +157,7 @@ def _report_of(source: Source, options: ReportOptions, axes: tuple[str, ...] = (
         denoising=found.denoising,
         links={cell: link for cell, link in found.links.items() if options.with_provenance or _is_local(link)},
         has_own_record=source.has_own_record,
-        notes=(*plan.idle_axes, *plan.equivalences, *classifier_notes(plan, store)),
+        notes=(*plan.idle_axes, *plan.equivalences, *images),
         levels=found.levels,
         states=found.states,
         classes=_classes(plan, store),

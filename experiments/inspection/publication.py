@@ -129,7 +129,8 @@ def model_card(
 def _metadata(title: str, evaluation: Evaluation, result: EvaluationResult) -> dict[str, object]:
     data = evaluation.training.data.config
     metrics = [
-        {"type": metric, "name": unscaled_title(metric), "value": result.metrics[metric]} for metric in _metrics(result)
+        {"type": metric, "name": _metric_name(metric, evaluation), "value": result.metrics[metric]}
+        for metric in _metrics(result)
     ]
     kind = IMAGE_FOLDER if data.name == "folder" else str(data.name)
     own = {"task": {"type": TASK}, "dataset": {"type": kind, "name": data.title}, "metrics": metrics}
@@ -140,6 +141,12 @@ def _metadata(title: str, evaluation: Evaluation, result: EvaluationResult) -> d
         "datasets": [kind],
         "model-index": [{"name": title, "results": [own]}],
     }
+
+
+def _metric_name(metric: str, evaluation: Evaluation) -> str:
+    """A metric as the hub lists it, beside those of other models: an FID means nothing without its features."""
+    title = unscaled_title(metric)
+    return f"{title} ({evaluation.features.label})" if METRICS[metric].split else title
 
 
 def _metrics(result: EvaluationResult) -> Iterator[str]:

@@ -179,7 +179,10 @@ class SweepReader:
         if "name" in self.data and not isinstance(name, str):
             raise self.document.error(("name",), f"name: {self._not_text(name)}")
         if not is_name(name):
-            raise self.document.error(("name",), f"name: {show_value(name)} cannot be the name of a sweep; {NAME_RULE}")
+            wrong = f"{show_value(name)} cannot be the name of a sweep; "
+            if "name" not in self.data:
+                wrong = f"is missing, and the file's name {wrong}add one, and "
+            raise self.document.error(("name",), f"name: {wrong}{NAME_RULE}")
         return name
 
     def _not_text(self, value: Any) -> str:

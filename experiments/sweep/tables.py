@@ -32,6 +32,7 @@ class ReportTables:
                     f"report.metrics: {metric!r} is not a metric; {suggest(metric, tuple(METRICS))}",
                 )
         rows = tuple(axis for axis in self.axes if axis not in table.columns) if table.rows is None else table.rows
+        rows = (*rows, *self._length(table, (*rows, *table.columns)))
         self._require_own_entries((*rows, *table.columns), place)
         for axis, value in (table.baseline or {}).items():
             self._require_axis(axis, "baseline", (*place, "baseline", axis))
@@ -42,6 +43,11 @@ class ReportTables:
             remedy = "make sampling.steps an axis, such as sampling.steps: [8, 16, 32], or remove the line"
             raise self.document.error((*place, "equal"), f"report.equal: nfe compares numbers of steps; {remedy}")
         return replace(table, rows=rows, baseline=baseline or table.baseline)
+
+    def _length(self, table: ReportConfig, shown: tuple[str, ...]) -> tuple[str, ...]:
+        """The axis that a table at equal compute chooses along, where it is not shown; its rows have one value each."""
+        length = "sampling.steps" if table.equal == "nfe" else "training.kimg"
+        return (length,) if table.equal and length in self.axes and length not in shown else ()
 
     def _require_axis(self, axis: str, key: str, place: Location) -> None:
         if axis not in self.axes:

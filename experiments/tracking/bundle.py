@@ -177,7 +177,7 @@ def _files(plan: Plan, store: Store, with_provenance: bool) -> Iterator[tuple[st
             folder = store.folder(result_type.kind, signature)
             paths = [folder / name for name in kept] + listed(folder / GRIDS, "[!.]*.png")
             yield from _named(paths, store)
-    yield from _named((_record(source, store) for source in plan.sources if _names_classes(source, store)), store)
+    yield from _named((_record(source, store) for source in plan.sources if _is_told_of(source, store)), store)
     yield from _named(sorted(diff_path(store, digest) for digest in diffs if digest), store)
     yield from _named(sorted(code_path(store, digest) for digest in code), store)
     for extension in plan.extensions:
@@ -188,10 +188,10 @@ def _record(source: str, store: Store) -> Path:
     return store.folder("data", source) / RESULT
 
 
-def _names_classes(source: str, store: Store) -> bool:
-    """Return whether only the record of a data set knows the names of its classes, which a report shows."""
+def _is_told_of(source: str, store: Store) -> bool:
+    """Return whether the record of a data set has what a report shows: names of classes, or what was noticed."""
     record = store.result(DatasetRecord, source)
-    return record is not None and bool((record.source or {}).get("classes"))
+    return record is not None and any((record.source or {}).get(key) for key in ("classes", "noticed"))
 
 
 def _named(paths: Iterable[Path], store: Store) -> Iterator[tuple[str, Path]]:

@@ -7,14 +7,14 @@ import secrets
 from pathlib import Path
 
 from experiments.tracking import mlflow_environment  # noqa: F401  isort: skip  (MLflow reads it as it is imported)
-import mlflow
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import DatabaseError
 
 from experiments.store.files import move_into_place, remove_unfinished, temporary_beside
 from experiments.store.layout import DAMAGED, MLFLOW_DATABASE
 from experiments.store.store import Store
-from experiments.tracking.artifacts import follow_store
+from experiments.tracking.artifacts import artifacts_folder, follow_store
 from experiments.tracking.schema import upgrade
 
 log = logging.getLogger("edm_sweep.mlflow")
@@ -47,7 +47,8 @@ def ensure_database(path: Path) -> None:
 
 def make_empty(path: Path) -> None:
     """Give a file this MLflow's tables: it goes through all that they have ever been, which takes seconds."""
-    mlflow.MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments(max_results=1)
+    # as an address, which has no quotation marks: MLflow writes this one into SQL as it is
+    SqlAlchemyStore(f"sqlite:///{path}", artifacts_folder(path.parent).as_uri())
 
 
 def _set_aside(path: Path) -> None:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from experiments.store.results import ClassifierRecord, ComputingRecord, EvaluationResult, TrainingResult
+from experiments.store.results import (
+    ClassifierRecord,
+    ComputingRecord,
+    DatasetRecord,
+    EvaluationResult,
+    TrainingResult,
+)
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.sweep.preparations import FeatureClassifier
@@ -40,19 +46,39 @@ def _training_s(done: Mapping[str, TrainingResult]) -> float:
     return sum(result.seconds for result in done.values()) - shared
 
 
-def classifier_notes(plan: Plan, store: Store) -> list[str]:
-    """Return a sentence on each feature classifier that a plan's scores use and whose training a store knows."""
+def classifier_notes(plan: Plan, store: Store, titles: Mapping[str, str]) -> list[str]:
+    """Return a sentence on each feature classifier that a plan's scores use and whose training a store knows.
+
+    titles: of data sets, by signature.
+    """
     tasks = [task for task in plan.preparations.values() if isinstance(task, FeatureClassifier)]
     found = [(task, store.result(ClassifierRecord, task.signature)) for task in tasks]
-    return [_classifier_note(task, record) for task, record in found if record is not None]
+    named = [(titles.get(task.data.signature, task.data.config.title), task, record) for task, record in found]
+    return [_classifier_note(title, task, record) for title, task, record in named if record is not None]
 
 
-def _classifier_note(task: FeatureClassifier, record: ClassifierRecord) -> str:
+def _classifier_note(title: str, task: FeatureClassifier, record: ClassifierRecord) -> str:
     accuracy = ", ".join(f"{share:.1%} on {split}" for split, share in record.accuracy.items())
-    text = f"The {task.description} (version {task.data.classifier_version}) reaches an accuracy of {accuracy}"
+    text = (
+        f"The feature classifier of {title} (version {task.data.classifier_version}) reaches an accuracy of {accuracy}"
+    )
     if record.images is None:  # of before that was recorded
         return text
     return f"{text}; trained on {record.images:,} images in {duration(record.seconds)} on {record.device}"
+
+
+def image_notes(plan: Plan, store: Store) -> list[str]:
+    """Return a sentence for each thing that was noticed as the data sets of a plan were prepared."""
+    records = [(source.config.title, store.result(DatasetRecord, name)) for name, source in plan.sources.items()]
+    notes = [note for title, record in records if record is not None for note in _image_notes(title, record)]
+    return list(dict.fromkeys(notes))  # the same images at several sizes are noticed once
+
+
+def _image_notes(title: str, record: DatasetRecord) -> Iterable[str]:
+    """Yield what was noticed, with the data set's title in place of the path. Early bundles have texts without it."""
+    source = record.source or {}
+    place = f"{next(iter(source.get('files', ())), '')}: "
+    return (f"{title}: {text.removeprefix(place)}" for text in source.get("noticed", ()) if text.startswith(place))
 
 
 def _precision(computing: ComputingRecord) -> str:

@@ -28,6 +28,29 @@ def test_cells_that_differ_are_apart_and_the_report_names_field_and_cells() -> N
     assert "evaluation.images 1000 (cells nano/False/0, nano/True/0), 2000 (cells micro/False/0, micro/True/0)" in note
 
 
+@pytest.mark.parametrize(
+    ("changes", "names", "why"),
+    [
+        ({"data.resolution": [16, 16, 32, 32]}, ("resolution=16", "resolution=32"), "data.resolution 16 (cells"),
+        ({"data.path": ["a/birds", "a/birds", "b/birds", "b/birds"]}, ("path=a/birds", "path=b/birds"), "data.path a/"),
+        ({}, ("aaaaaa", "bbbbbb"), "data set aaaaaaaa (cells nano/False/0, nano/True/0), bbbbbbbb (cells"),
+    ],
+)
+def test_data_sets_of_one_name_are_told_apart(changes: dict[str, object], names: tuple[str, ...], why: str) -> None:
+    shared = {"data.name": "folder", "data.path": "a/birds", "data": ["aaaaaaaa"] * 2 + ["bbbbbbbb"] * 2}
+    made = mixed(**{"evaluation.images": 1000, **shared, **changes})
+    tables = result_tables(made, Layout("t", rows=("model.preset", "model.attention"), metrics=("fid_test",)))
+    assert [table.label.rpartition("; ")[2] for table in tables] == [f"birds ({name})" for name in names]
+    note = separation_note(tables, made)
+    assert f"What differs: {why}" in note and note.count("cells nano/False/0") == 1
+
+
+def test_numbers_of_real_images_that_splits_decide_are_named() -> None:
+    made = mixed(**{"evaluation.images": 1000, "reference": ["150 real images"] * 2 + ["300 real images"] * 2})
+    note = separation_note(result_tables(made, AXES), made)
+    assert "What differs: reference 150 real images (cells nano/False/0, nano/True/0), 300 real" in note
+
+
 def test_an_allowed_difference_makes_one_footnoted_table_and_no_winner() -> None:
     made = mixed()
     (table,) = result_tables(made, AXES, allowed=("evaluation.images",))

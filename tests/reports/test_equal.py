@@ -58,6 +58,18 @@ def test_cells_that_are_not_reached_exactly_stay_below_the_others() -> None:
     assert [row[1] for row in rows_of(table)] == ["32", "31"]
 
 
+@pytest.mark.parametrize("shortest", [8, 32])  # of Euler's cells: without shorter ones it would have none
+def test_cells_of_hardly_more_evaluations_suit_those_that_reach_no_more(shortest: int) -> None:
+    made = scored()
+    is_heun = made["sampling.sampler"] == "heun"
+    made["nfe"] = np.where(is_heun, made["nfe"] - 1, made["nfe"])  # 15 and 31, beside Euler's 8, 16 and 32
+    made = made[~(is_heun & (made["nfe"] > 31)) & (is_heun | (made["nfe"] >= shortest))]
+    (table,) = result_tables(made, NFE)
+    assert [row[1] for row in rows_of(table)] == ["32", "31"]
+    assert table.footnotes[0].endswith("costs at most 32 NFE, the amount at which their costs are closest.")
+    assert table.is_comparable
+
+
 def test_a_cell_that_costs_more_at_its_shortest_is_named() -> None:
     made = scored()
     made = made[(made["sampling.sampler"] == "euler") | (made["sampling.steps"] == 32)]

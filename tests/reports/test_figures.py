@@ -261,6 +261,11 @@ def test_cells_that_cannot_be_compared_are_in_separate_charts() -> None:
     made = digits().assign(**{"evaluation.images": [1000] * 12 + [2000] * 12})
     found = charts(made, DIGITS)
     assert {"guidance-1", "guidance-2"} <= set(found) and "guidance" not in found
+    captions = {key: chart.caption for key, chart in found.items()}
+    for key in ("guidance", "train-test"):
+        assert "; 1,000 images drawn; " in captions[f"{key}-1"] and "; 2,000 images drawn; " in captions[f"{key}-2"]
+    together = charts(digits(), DIGITS)
+    assert "images drawn" not in together["guidance"].caption
 
 
 def test_loss_by_noise_level_and_curves() -> None:

@@ -13,6 +13,8 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
 
+from edm.config import DataConfig
+from edm.data.catalogue import split_indices
 from experiments.cli.main import app
 from experiments.cli.report_sources import ReportOptions, Source, opened_sources, report_of
 from experiments.cli.serving import LivePage, server_of
@@ -83,10 +85,14 @@ def test_samples_name_the_classes_that_all_cells_draw(
     assert made[:2] == (("0: airplane", "1: automobile") if named else ())
 
 
-def test_a_bundle_knows_the_names_of_a_folders_classes(tmp_path: Path, store: Store) -> None:
-    images = image_tree(tmp_path / "images", *(f"{kind}/{i}.png" for kind in ("owl", "cat") for i in range(10)))
+def test_a_bundle_knows_the_classes_of_a_folder_and_what_was_noticed_of_it(tmp_path: Path, store: Store) -> None:
+    names = [f"{kind}/{i}.png" for kind in ("cat", "owl") for i in range(10)]
+    images = image_tree(tmp_path / "my images", *names)
+    splits = split_indices(DataConfig(name="folder", path=str(images), resolution=8))
+    seen, shown = names[splits["train"][0]], names[splits["val"][0]]
+    shutil.copy(images / seen, images / shown)
     file = tmp_path / "birds.yaml"
-    data = f"{{name: folder, path: {images}, resolution: 8}}"
+    data = f"{{name: folder, path: '{images}', resolution: 8}}"
     model, sampling = "{preset: nano, channels: 8}", "{steps: 2}"
     rest = f"training: {{kimg: 0.1}}\nsampling: {sampling}\nevaluation: {{images: 100, features: classifier}}\n"
     file.write_text(f"name: birds\ndata: {data}\nmodel: {model}\n{rest}")
@@ -96,7 +102,12 @@ def test_a_bundle_knows_the_names_of_a_folders_classes(tmp_path: Path, store: St
     bundle = tmp_path / "birds.zip"
     assert invoke("export", "birds", bundle, "--store", store.root).returncode == 0
     with opened_sources([str(bundle)], tmp_path / "no-store") as sources:
-        assert report_of(sources).classes == ("0: cat", "1: owl")
+        made = report_of(sources)
+    assert made.classes == ("0: cat", "1: owl")
+    with opened_sources(["birds"], store.root) as sources:
+        assert report_of(sources).notes == made.notes
+    noticed = f"my images: 1 of 4 images in val and test is in train, too ({shown} is {seen}), so that networks"
+    assert any(note.startswith(noticed) for note in made.notes)
     assert str(tmp_path).encode() not in zipfile.ZipFile(bundle).read(MANIFEST)
 
 

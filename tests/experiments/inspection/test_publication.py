@@ -62,6 +62,9 @@ def test_the_card_has_metadata_table_samples_and_the_command(published: Path, do
     metrics = store.finished(EvaluationResult, evaluation.signature).metrics
     (row,) = metadata["model-index"]
     assert {m["type"]: m["value"] for m in row["results"][0]["metrics"]}["fid_test"] == metrics["fid_test"]
+    names = {m["type"]: m["name"] for m in row["results"][0]["metrics"]}
+    assert names["fid_test"] == f"FID test ({evaluation.features.label})"
+    assert names["class_accuracy"] == "class accuracy"
     assert "| FID test | " in body and "![Samples](samples.png)" in body and "edm-sweep run" in body
     assert evaluation.signature in body
 
@@ -84,7 +87,8 @@ def test_the_sweep_in_a_card_has_all_fields_of_its_images_but_their_place(done: 
     (scores,) = metadata["model-index"][0]["results"]
     assert metadata["datasets"] == ["imagefolder"] and "8x8 images of birds" in card
     assert scores["dataset"] == {"type": "imagefolder", "name": "birds"}
-    assert "| KID ×10³ train | 12.3" in card and "name: KID train\n      value: 0.0123" in card
+    (metric,) = scores["metrics"]
+    assert "| KID ×10³ train | 12.3" in card and metric["value"] == 0.0123 and metric["name"].startswith("KID train (")
 
 
 def test_the_sweep_in_a_card_names_extensions_with_their_options(done: tuple[Plan, Store]) -> None:

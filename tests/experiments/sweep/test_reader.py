@@ -501,6 +501,26 @@ def test_a_cost_that_is_given_as_an_axis_is_shown_otherwise(tmp_path: Path) -> N
     )
 
 
+@pytest.mark.parametrize(("cost", "axis"), [("nfe", "sampling.steps"), ("kimg", "training.kimg")])
+def test_the_axis_of_equal_compute_need_not_be_named(tmp_path: Path, cost: str, axis: str) -> None:
+    text = f"grid: {{model.preset: [nano, micro], sampling.sampler: [euler, heun], {axis}: [8, 16]}}\nreport: "
+    asked = "{rows: [model.preset], columns: [sampling.sampler]"
+    (table,) = load(tmp_path, f"{text}{asked}, equal: {cost}}}\n").report
+    assert table.rows == ("model.preset", axis)
+    assert f"{axis} is neither in rows nor in columns" in error_of(tmp_path, f"{text}{asked}}}\n")
+
+
+def test_a_files_name_that_can_be_no_sweeps_name_asks_for_one(tmp_path: Path) -> None:
+    file = tmp_path / "my sweep.yaml"
+    file.write_text("model: {preset: nano}\n")
+    with pytest.raises(
+        UserError, match=r"name: is missing, and the file's name 'my sweep' cannot .*; add one, and use"
+    ):
+        load_sweep(file)
+    file.write_text("name: mine\nmodel: {preset: nano}\n")
+    assert load_sweep(file).name == "mine"
+
+
 def test_an_anchor_that_contains_itself_is_refused(tmp_path: Path) -> None:
     assert "contains itself (a YAML alias)" in error_of(tmp_path, "model: &a {preset: *a}\n")
 

@@ -92,6 +92,7 @@ def test_a_page_says_where_it_was_made_only_on_request(told: tuple[Plan, Store],
     ("text", "shown"),
     [
         ("/home/jane/my images", "my images"),
+        ("/home/jane/my images: 1 file is left out (a/b.gif)", "my images: 1 file is left out (a/b.gif)"),
         ("cannot read /home/jane/x.png; replace it", "cannot read x.png; replace it"),
         ("path: /a/b/c\nother: 1/2\n", "path: c\nother: 1/2\n"),
         ("100 images/s, 3/4, a/b/c, https://host/a/b", "100 images/s, 3/4, a/b/c, https://host/a/b"),

@@ -20,11 +20,11 @@ def stored(plan: Plan, store: Store, record: ClassifierRecord) -> list[str]:
     (task,) = (task for task in plan.preparations.values() if isinstance(task, FeatureClassifier))
     with store.lock("classifiers", task.signature):
         store.finish(task.signature, record)
-    return classifier_notes(plan, store)
+    return classifier_notes(plan, store, {})
 
 
 def test_a_classifier_is_described(tiny_plan: Plan, tmp_path: Path) -> None:
-    assert classifier_notes(tiny_plan, Store(tmp_path)) == []
+    assert classifier_notes(tiny_plan, Store(tmp_path), {}) == []
     (note,) = stored(tiny_plan, Store(tmp_path), RECORD)
     assert note == (
         "The feature classifier of digits (version 2) reaches an accuracy of 100.0% on train, 95.0% on val, "
@@ -35,3 +35,10 @@ def test_a_classifier_is_described(tiny_plan: Plan, tmp_path: Path) -> None:
 def test_a_classifier_of_an_old_record_is_described_as_far_as_it_is_known(tiny_plan: Plan, tmp_path: Path) -> None:
     (note,) = stored(tiny_plan, Store(tmp_path), replace(RECORD, images=None, device=""))
     assert re.search(r"93\.2% on test$", note)
+
+
+def test_classifiers_of_data_sets_with_one_name_are_told_apart(tiny_plan: Plan, tmp_path: Path) -> None:
+    stored(tiny_plan, Store(tmp_path), RECORD)
+    (source,) = tiny_plan.sources
+    (note,) = classifier_notes(tiny_plan, Store(tmp_path), {source: "birds (resolution=16)"})
+    assert note.startswith("The feature classifier of birds (resolution=16) (version 2) reaches")

@@ -13,6 +13,7 @@ from experiments.store.files import temporary_beside
 from experiments.store.layout import MLFLOW_DATABASE
 from experiments.tracking import schema
 from experiments.tracking.database import ensure_database
+from tests.databases import make_empty
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own deprecations
 
@@ -72,3 +73,15 @@ def test_what_a_kill_left_of_a_database_that_was_being_made_is_removed(tmp_path:
     assert len(list(tmp_path.iterdir())) == 3
     ensure_database(path)
     assert sorted(tmp_path.iterdir()) == sorted([own, path])
+
+
+def test_a_database_is_made_in_a_folder_with_quotation_marks_in_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / 'l\'été "β"'
+    place.mkdir()
+    monkeypatch.chdir(place)  # MLflow's own default would be a folder in it
+    make_empty(place / MLFLOW_DATABASE)
+    (experiment,) = MlflowClient(tracking_uri=f"sqlite:///{place / MLFLOW_DATABASE}").search_experiments()
+    location = experiment.artifact_location
+    assert location == f"{(place / 'mlartifacts').as_uri()}/0" and not (place / "mlruns").exists()
