@@ -153,6 +153,17 @@ LONGER = (
 )
 
 
+@pytest.fixture(scope="module")
+def few_statistics() -> Iterator[None]:
+    """Compute batch-norm statistics over few batches, which else take as long as a training of a test."""
+    from edm.train import averaged_model
+    from experiments.trials.training import observer
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(observer, "averaged_model", lambda state, data, *_: averaged_model(state, data, 4))
+        yield
+
+
 @dataclass(frozen=True)
 class Filled:
     """A sweep file, the store that a run of it filled, what the run printed, and its table."""
