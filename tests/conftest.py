@@ -6,6 +6,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -69,6 +70,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take longest, so that no worker has one of them left when the others are done."""
     counts = Counter(item.path for item in items)
     items.sort(key=lambda item: (item.path.name not in LONG_FILES, -counts[item.path]))
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import no file without slow tests where only those are asked for: to import all takes each worker 10 s."""
+    only_slow = config.option.markexpr.startswith("slow") and collection_path.name.startswith("test_")
+    return True if only_slow and not names_slow(collection_path) else None
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Refuse a slow test that would not be found so: its file has to contain the word."""
+    if item.get_closest_marker("slow") is not None and not names_slow(item.path):
+        raise pytest.UsageError(f"{item.path}: has a slow test, but not the word")
+
+
+@cache
+def names_slow(path: Path) -> bool:
+    """Return whether a file contains the name of the mark."""
+    return "slow" in path.read_text()
 
 
 def filled_once(factory: pytest.TempPathFactory, name: str, fill: Callable[[Path], None]) -> Path:
