@@ -1,5 +1,6 @@
 """The command line: in a process of its own, as a person starts it, or quicker in this one."""
 
+import functools
 import os
 import subprocess
 import sys
@@ -10,12 +11,14 @@ from typing import Any
 
 import pexpect
 import pytest
-from typer.testing import CliRunner
+from typer import testing
+from typer.main import get_command
 
 from experiments.errors import UserError
 from experiments.store.progress import TaskProgress
 
 EDM_SWEEP = Path(sys.executable).parent / "edm-sweep"
+made_once = functools.cache(get_command)  # takes longer than most commands do
 OWN = ("EDM_SWEEP_STORE", "EDM_SWEEP_DATA", "MLFLOW_TRACKING_URI", "UV_RUN_RECURSION_DEPTH")
 
 
@@ -77,7 +80,8 @@ def invoke(*arguments: object) -> subprocess.CompletedProcess[str]:
         for name in OWN:
             patch.delenv(name, raising=False)
         patch.setenv("CUDA_VISIBLE_DEVICES", "")
-        result = CliRunner().invoke(app, words)
+        patch.setattr(testing, "_get_command", made_once)
+        result = testing.CliRunner().invoke(app, words)
     if isinstance(result.exception, UserError):  # as main does it
         return subprocess.CompletedProcess(words, 2, result.stdout, f"{result.exception}\n")
     if result.exception is not None and not isinstance(result.exception, SystemExit):

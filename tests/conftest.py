@@ -6,8 +6,10 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -24,6 +26,8 @@ from tests.planning import load_sweep, plan_sweep  # noqa: E402
 from tests.table import reproducible  # noqa: E402
 
 QUICK = "not slow"  # what pyproject.toml gives to -m
+MEMORY = Path("/dev/shm")
+ROOM = 6 * 2**30  # bytes, several times what all tests write
 LONG_FILES = (  # whose few slow tests take a minute or more each
     "test_cluster.py",
     "test_faults.py",
@@ -46,6 +50,12 @@ resources:  {sampling_batch: 40}
 """
 
 
+def pytest_configure() -> None:
+    """Keep the folders of tests in memory if there is room: a store syncs every file, which takes a disk 10 ms."""
+    if MEMORY.is_dir() and min(psutil.disk_usage(str(MEMORY)).free, psutil.virtual_memory().available) > ROOM:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """Run in one process where files are named, which start faster so, and where slow tests are asked for.
 
@@ -60,6 +70,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take longest, so that no worker has one of them left when the others are done."""
     counts = Counter(item.path for item in items)
     items.sort(key=lambda item: (item.path.name not in LONG_FILES, -counts[item.path]))
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import no file without slow tests where only those are asked for: to import all takes each worker 10 s."""
+    only_slow = config.option.markexpr.startswith("slow") and collection_path.name.startswith("test_")
+    return True if only_slow and not names_slow(collection_path) else None
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Refuse a slow test that would not be found so: its file has to contain the word."""
+    if item.get_closest_marker("slow") is not None and not names_slow(item.path):
+        raise pytest.UsageError(f"{item.path}: has a slow test, but not the word")
+
+
+@cache
+def names_slow(path: Path) -> bool:
+    """Return whether a file contains the name of the mark."""
+    return "slow" in path.read_text()
 
 
 def filled_once(factory: pytest.TempPathFactory, name: str, fill: Callable[[Path], None]) -> Path:
@@ -142,6 +170,17 @@ LONGER = (
     .replace("steps: 3", "steps: 5")
     .replace("sampling_batch: 40", "sampling_batch: 40, checkpoint_s: 0.3")
 )
+
+
+@pytest.fixture(scope="module")
+def few_statistics() -> Iterator[None]:
+    """Compute batch-norm statistics over few batches, which else take as long as a training of a test."""
+    from edm.train import averaged_model
+    from experiments.trials.training import observer
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(observer, "averaged_model", lambda state, data, *_: averaged_model(state, data, 4))
+        yield
 
 
 @dataclass(frozen=True)

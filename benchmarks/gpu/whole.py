@@ -24,9 +24,9 @@ evaluation: {{images: 300, features: classifier}}
 grid:
   model.attention: {attention}
   sampling.sampler: [euler, heun]
-resources:  {{gpus: {gpus}, sampling_batch: 100, checkpoint_s: 0.3}}
+resources:  {{gpus: {gpus}, cpus: {cpus}, sampling_batch: 100, checkpoint_s: 0.3}}
 """
-SHARED = ("data", "classifiers")  # folders of the first store that the second one begins with
+SHARED = ("data", "classifiers", "references")  # folders of the first store that the second one begins with
 COMMAND = [sys.executable, "-c", "from experiments.cli.main import main; main()", "run"]
 STOPS = ((signal.SIGINT, "trainings"), (signal.SIGKILL, "trainings"), (signal.SIGKILL, "evaluations"))
 POLL_S = 0.05
@@ -63,12 +63,14 @@ class Run:
         self.folder.mkdir()
         self.file, self.store = self.folder / "gpu_check.yaml", self.folder / "store"
         kimg, channels, attention = (3, 8, "[false]") if setting.tiny else (40, 32, "[false, true]")
-        self.file.write_text(SWEEP.format(gpus=gpus, kimg=kimg, channels=channels, attention=attention))
+        cpus = 1 if setting.tiny else "null"  # the same for trainings and evaluations, so that these share workers
+        text = SWEEP.format(gpus=gpus, cpus=cpus, kimg=kimg, channels=channels, attention=attention)
+        self.file.write_text(text)
         hidden = {} if setting.is_gpu else {"CUDA_VISIBLE_DEVICES": ""}
         self.environment = {**os.environ, **hidden}
 
     def share(self, other: "Run") -> None:
-        """Begin with the data set and the classifier of another run, which are the same."""
+        """Begin with the data set, the classifier and the statistics of another run, which are the same."""
         for name in SHARED:
             shutil.copytree(other.store / name, self.store / name)
 

@@ -91,9 +91,9 @@ def rows_of(name: str, folder: Path, seconds: float = 60.0) -> list[Row]:
 
 @pytest.mark.slow
 def test_a_section_that_takes_too_long_is_stopped_with_its_children(tmp_path: Path) -> None:
-    child, found, problem = rows_of("hangs", tmp_path, seconds=20.0)
+    child, found, problem = rows_of("hangs", tmp_path, seconds=10.0)
     assert found.status == "right"
-    assert problem.status == "failed" and problem.note == "was stopped, as it took more than 20 s"
+    assert problem.status == "failed" and problem.note == "was stopped, as it took more than 10 s"
     assert child.value is not None and not Path(f"/proc/{int(child.value)}/exe").exists()
 
 

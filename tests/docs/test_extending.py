@@ -20,6 +20,8 @@ from tests.extending import SWEEP
 from tests.inprocess import execute
 from tests.planning import load_sweep, plan_sweep
 
+pytestmark = pytest.mark.usefixtures("few_statistics")
+
 PAGE = (ROOT / "docs" / "extending.md").read_text()
 EXAMPLES: list[tuple[str, str]] = re.findall(
     r"^```python\n(.+?)^```\n+```yaml\n(.+?)^```", PAGE, re.MULTILINE | re.DOTALL

@@ -508,30 +508,30 @@ def test_flips_mirror_about_half_of_the_images_and_augmentation_is_told():
 @pytest.mark.parametrize(
     ("network", "training", "most"),
     [
-        ({}, {}, 0.60),
-        ({"norm": "group"}, {}, 0.67),
-        ({"norm": "group", "resample": "residual", "init": "edm"}, {}, 0.77),
-        ({}, {"precision": "bf16"}, 0.60),
-        ({"dropout": 0.1}, {"augment": 0.12, "clip_norm": 1.0, "warmup_kimg": 1.0, "stratified": True}, 0.72),
-        ({}, {"weighting": "min_snr", "optimizer": "adamw"}, 0.69),
+        ({}, {}, 0.74),
+        ({"norm": "group"}, {}, 0.79),
+        ({"norm": "group", "resample": "residual", "init": "edm"}, {}, 0.87),
+        ({}, {"precision": "bf16"}, 0.74),
+        ({"dropout": 0.1}, {"augment": 0.12, "clip_norm": 1.0, "warmup_kimg": 0.5, "stratified": True}, 0.85),
+        ({}, {"weighting": "min_snr", "optimizer": "adamw"}, 0.79),
     ],
     ids=["study", "group", "edm", "bf16", "regularised", "min_snr"],
 )
 def test_every_way_of_training_learns_the_digits(network, training, most):
-    """Loss on images not trained on, over all noise levels, after 3,200 images; a network of zeros scores 1."""
+    """Loss on images not trained on, over all noise levels, after 1,600 images; a network of zeros scores 1."""
     images = digits(1700)
     data = TrainingSet(images.images[:1400], images.labels[:1400])
-    config = TrainingConfig(kimg=3.2, batch_size=32, lr=3e-3, ema_halflife_kimg=0.5, power_ema=(0.05, 0.1), **training)
+    config = TrainingConfig(kimg=1.6, batch_size=32, lr=3e-3, ema_halflife_kimg=0.25, power_ema=(0.05, 0.1), **training)
     base = ModelConfig("nano", channels=16).network(1, 8, 10)
     state = TrainState(config.prepared(dataclasses.replace(base, **network)), config, 0.75, 0, CPU)
     list(train(state, data))
-    held_out = images.images[1400:1500], images.labels[1400:1500]
-    losses = {"exponential": total_loss(validation_losses(averaged_model(state, data, 16), *held_out))}
+    held_out = images.images[1400:1450], images.labels[1400:1450]
+    losses = {"exponential": total_loss(validation_losses(averaged_model(state, data, 4), *held_out))}
     for width, average in zip(state.power.widths, state.power.averages, strict=True):
         model = state.ema.module
         for parameter, value in zip(model.parameters(), average, strict=True):
             parameter.copy_(value)
-        recompute_statistics(model, data, config, 0, state.step, 16)
+        recompute_statistics(model, data, config, 0, state.step, 4)
         losses[f"power {width}"] = total_loss(validation_losses(model, *held_out))
     assert all(loss < most for loss in losses.values()), losses
 

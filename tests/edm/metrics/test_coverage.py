@@ -10,7 +10,7 @@ import torch
 from edm.metrics.fid import Reference, Statistics, frechet, frechet_distance
 from edm.metrics.uncertainty import interval, standard_error, within_classes
 
-REPETITIONS = 1000
+REPETITIONS = 400
 
 
 def normal(*shape, seed=0):
@@ -124,7 +124,7 @@ def test_standard_error_is_the_spread_over_fresh_samples(generator):
 
 @pytest.mark.parametrize("generator", GENERATORS)
 def test_standard_error_holds_where_images_are_5_times_the_dimensions(generator):  # as 10,000 are of Inception's
-    distances, errors = simulated(generator, 320, 64, repetitions=500)
+    distances, errors = simulated(generator, 320, 64, repetitions=250)
     assert np.sqrt(np.mean(errors**2)) == pytest.approx(distances.std(ddof=1), rel=0.15)
     assert 0.92 <= covered(distances, errors, truth=distances.mean()) <= 0.98
 

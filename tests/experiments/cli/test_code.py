@@ -17,6 +17,8 @@ from tests import ROOT
 from tests.commandline import environment, invoke
 from tests.othercode import HEUN, copy_with, point_at
 
+pytestmark = pytest.mark.usefixtures("few_statistics")
+
 CHANGED = "edm.samplers.heun changed since "
 
 

@@ -18,6 +18,8 @@ from tests.inprocess import without_ray
 from tests.othercode import TRAINING, copy_with, point_at
 from tests.table import reproducible
 
+pytestmark = pytest.mark.usefixtures("few_statistics")
+
 SWEEP = """\
 name: lengths
 model:      {preset: nano, channels: 8}

@@ -27,6 +27,8 @@ from tests.finished import copy_of, fill
 from tests.inprocess import run_all
 from tests.planning import load_sweep, plan_sweep
 
+pytestmark = pytest.mark.usefixtures("few_statistics")
+
 KEEPING = TINY.replace("kimg: 0.64", "keep: all, checkpoint_kimg: 0.16, validate_kimg: 0.16, kimg: 0.64")
 
 

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 RACE = (
     TINY.replace("model.attention: [false, true]", "training.lr: [2.0e-3, 1.0e-5, 1.0e-6]")
     .replace("lr: 2.0e-3, ", "", 1)
-    .replace("kimg: 0.64", "kimg: 6, validate_kimg: 0.6")
+    .replace("kimg: 0.64", "kimg: 4, validate_kimg: 0.4")
 )
 
 

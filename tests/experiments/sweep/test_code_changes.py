@@ -16,6 +16,8 @@ from experiments.sweep.code_parts import EdmCode, parts_of
 from experiments.sweep.plan import Plan
 from tests.othercode import COMMENT, DIGITS, EULER, FRECHET, HEUN, NETWORK, TRAINING, UNIPC, Edit, copy_with, point_at
 
+pytestmark = pytest.mark.usefixtures("few_statistics")
+
 CELLS = {"no-attention/euler", "no-attention/heun", "attention/euler", "attention/heun"}
 TRAININGS = {"no-attention", "attention"}
 SHARED = {"feature-classifier/digits", "reference-statistics/digits"}

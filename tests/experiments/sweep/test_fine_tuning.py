@@ -39,6 +39,8 @@ from tests.inprocess import run_all, without_ray
 from tests.planning import load_sweep, plan_sweep
 from tests.trainings import CONTEXT, StopAfter, losses, weights
 
+pytestmark = pytest.mark.usefixtures("few_statistics")
+
 SWEEP = """\
 name: tuned
 training:   {{from: {path}, kimg: 0.32, batch_size: 32, lr: 1.0e-3, ema_halflife_kimg: 0.1}}

@@ -18,6 +18,8 @@ from experiments.trials.context import TrialContext
 from experiments.trials.perform import perform
 from tests.trainings import CONTEXT, StopAfter, copy_of, log_of, losses, small_training, weights
 
+pytestmark = pytest.mark.usefixtures("few_statistics")
+
 WAYS = {
     "the study's": (),
     "with all that is drawn at random": (

@@ -34,6 +34,8 @@ from experiments.trials.pictures import draw_moments
 from tests.inprocess import CONTEXT, cut_segments, execute, run_all
 from tests.planning import load_sweep, plan_sweep
 
+pytestmark = pytest.mark.usefixtures("few_statistics")
+
 SPLITS = ("train", "val", "test")
 
 
@@ -285,9 +287,9 @@ STOPPING = ("evaluation.images=1500", "evaluation.stop_when=0.999")
 
 def test_an_evaluation_stops_early_where_it_is_clearly_worse(tiny_file: Path, store: Store, drawn: list[int]) -> None:
     text = (
-        tiny_file.read_text().replace("attention: [false, true]", "attention: [false]").replace("kimg: 0.64", "kimg: 6")
+        tiny_file.read_text().replace("attention: [false, true]", "attention: [false]").replace("kimg: 0.64", "kimg: 3")
     )
-    tiny_file.write_text(text.replace("[euler, heun]", "[heun, euler]\n  sampling.steps: [1, 6]"))
+    tiny_file.write_text(text.replace("[euler, heun]", "[heun, euler]\n  sampling.steps: [1, 4]"))
     plan = planned(tiny_file, *STOPPING)
     schedule = open_schedule(plan, store)
     execute(schedule, store)
@@ -296,7 +298,7 @@ def test_an_evaluation_stops_early_where_it_is_clearly_worse(tiny_file: Path, st
     assert set(frame.loc[frame["status"] == "stopped", "stopped_at"]) == {1000}
     stopped = frame.index[frame["status"] == "stopped"]
     names = {name.removeprefix("no-attention/") for name in stopped}
-    assert {"heun/steps=1", "euler/steps=1"} <= names and "heun/steps=6" not in names
+    assert {"heun/steps=1", "euler/steps=1"} <= names and "heun/steps=4" not in names
     assert frame.loc[stopped, [f"fid_{s}" for s in SPLITS]].isna().all().all()
     assert not open_schedule(plan, store).of("waiting")  # stopped is done
     drawn.clear()

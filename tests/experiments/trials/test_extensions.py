@@ -41,6 +41,8 @@ from tests.extending import DAMPED, SWEEP, write_sweep
 from tests.inprocess import CONTEXT, execute
 from tests.planning import load_sweep, plan_sweep
 
+pytestmark = pytest.mark.usefixtures("few_statistics")
+
 LOOP = """\
 from edm import extend
 

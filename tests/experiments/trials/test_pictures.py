@@ -31,6 +31,8 @@ from experiments.trials.pictures import Request, draw_pictures, sampling_of, spr
 from tests.inprocess import run_all
 from tests.planning import load_sweep, plan_sweep
 
+pytestmark = pytest.mark.usefixtures("few_statistics")
+
 CPU = torch.device("cpu")
 SWEEP = """\
 name: studio

@@ -37,8 +37,9 @@ PUBLISHED = "93e57d5214ae339865f7"  # the signature of the published files, what
 
 @dataclass(frozen=True)
 class Brief(ClassifierConfig):
-    """One pass over the images at most: 14 s of CPU time."""
+    """One pass over the images at most, with half of the channels."""
 
+    channels: int = 16
     most_checks: int = 1
 
 
@@ -64,9 +65,9 @@ def test_fashion_mnist_fills_a_table(tmp_path: Path) -> None:
     assert 0.85 < accuracy(Store(root)) < 0.95
     assert re.search(r"FID test \d+\.\d", done.stdout) and "class accuracy" in done.stdout
     (row,) = pd.read_csv(root / "reports" / "real" / "results.csv").to_dict("records")
-    for split in ("train", "test"):  # 10,000 training images, 18 steps and 1,000 drawn images gave 19.1, noise 64.1
+    for split in ("train", "test"):  # it gives 22, noise 52
         assert row[f"real_fid_{split}"] < 2 < 8 < row[f"fid_{split}"] < 40 < row[f"noise_fid_{split}"]
-    assert 0.2 < row["class_accuracy"] < 0.7  # the same gave 0.30; chance is 0.1
+    assert 0.15 < row["class_accuracy"] < 0.7  # it is 0.21; chance is 0.1
 
 
 def accuracy(store: Store) -> float:

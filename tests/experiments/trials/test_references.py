@@ -17,6 +17,8 @@ from experiments.trials.progress import ProgressReporter
 from tests.inprocess import CONTEXT, WATCHFUL, cut_segments, references_of, run_all
 from tests.planning import load_sweep, plan_sweep
 
+pytestmark = pytest.mark.usefixtures("few_statistics")
+
 
 @pytest.fixture
 def task(tiny_plan: Plan) -> ReferenceStatistics:
