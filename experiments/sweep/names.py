@@ -44,8 +44,8 @@ class CellNames:
     def _part(self, section: str, axis: str, cell: Cell) -> str | None:
         """What an axis adds to a name; None where it is an option that the cell's value does not have."""
         config = getattr(cell, section)
-        from_random = cell.model.source is None, cell.network_file is None  # which decide what fields a cell has
-        key = axis, id(config), *from_random
+        by_files = cell.model.source is None, cell.network_file is None  # which decide what fields a cell has
+        key = axis, id(config), *by_files
         known = self._parts.get(key)
         if known is None:
             part = _text(self._called(axis), cell.value(axis)) if cell.has(axis) else None

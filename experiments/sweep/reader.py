@@ -265,10 +265,6 @@ class SweepReader:
     def _cell(self, base: Cell, picks: Picks) -> Cell:
         """The cell that has the picked values and is like `base` otherwise."""
         cell, places = self._picked(base, picks)
-        start = start_asked_for(self.document, picks)
-        if start is not None:
-            training = beginning_with(cell.training, self._pretraining(base, picks, *start))
-            cell = replace(cell, training=training)
         try:
             check_cell(cell, self.inputs)
         except CellError as error:
@@ -277,13 +273,12 @@ class SweepReader:
             raise self.document.error(location, f"{error.field}: {error}{advice}") from None
         return self._with_network(cell, places)
 
-    def _pretraining(self, base: Cell, picks: Picks, changes: dict[str, Any], place: Location) -> Pretraining:
+    def _pretraining(
+        self, base: Cell, picks: Picks, anew: tuple[str, ...], changes: dict[str, Any], place: Location
+    ) -> Pretraining:
         """The training that a cell begins with, which is like its own but for `changes`. place: where these are."""
         own = start_picks(self.document, changes, place, picks, self.extensions.companions)
-        cell, places = self._picked(base, own, anew=("data",) if DATA_SET in changes else ())
-        nested = start_asked_for(self.document, own)
-        if nested is not None:
-            cell = replace(cell, training=beginning_with(cell.training, self._pretraining(base, own, *nested)))
+        cell, places = self._picked(base, own, ("data",) if DATA_SET in changes else anew)
         try:
             check_training(cell, self.inputs)
         except CellError as error:
@@ -304,7 +299,7 @@ class SweepReader:
     def _picked(self, base: Cell, picks: Picks, anew: tuple[str, ...] = ()) -> tuple[Cell, dict[str, Location]]:
         """The cell that has the picked values and is like `base` otherwise, unchecked; and where the file has these.
 
-        anew: sections that have the picked values alone.
+        What its training begins with is checked. anew: sections that have the picked values alone.
         """
         values: dict[str, dict[str, Any]] = {}
         places: dict[str, Location] = {}
@@ -319,6 +314,10 @@ class SweepReader:
                 raise error
         changed = {section: self._picked_section(section, values[section], places) for section in values}
         cell = replace(base, **changed)
+        start = start_asked_for(self.document, picks)
+        if start is not None:
+            pretraining = self._pretraining(base, picks, anew, *start)
+            cell = replace(cell, training=beginning_with(cell.training, pretraining))
         return replace(cell, model=cell.model.essential), places
 
     def _picked_section(self, section: str, values: dict[str, Any], places: dict[str, Location]) -> Any:

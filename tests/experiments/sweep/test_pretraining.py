@@ -143,6 +143,13 @@ def test_pretrainings_may_begin_with_others(store: Store, tmp_path: Path) -> Non
     assert len(explain("tuned", recorded(plan, store)).steps) == 7
 
 
+def test_a_data_set_that_is_described_anew_stays_so_for_what_comes_before(pictures: Path, tmp_path: Path) -> None:
+    own = f"data.name=folder,data.path={pictures},data.resolution=8,data.channels=1".split(",")
+    start = "{data.name: digits, training.from: {training.lr: 4.0e-3}}"
+    plan = planned(tmp_path, start, "", *own, "evaluation.features=inception")
+    assert [training.data.config.name for training in plan.trainings.values()] == ["digits", "digits", "folder"]
+
+
 def recorded(plan: Plan, store: Store) -> Store:
     record_plan(plan, store)
     return store
