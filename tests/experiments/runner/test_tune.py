@@ -82,10 +82,10 @@ def test_tune_may_pickle_the_searcher(tiny_plan: Plan, tmp_path: Path) -> None:
 
 
 def raced(plan: Plan, store: Store, losses: dict[str, float], percent: float = 10.0) -> set[str]:
-    """Let every training report a loss; the signatures of those that are asked to leave."""
+    """Let trainings report losses; return the signatures of those that are asked to leave."""
     searcher = searcher_of(plan, store, cores=len(plan.trainings))
     asha = SavingAsha(searcher, store)
-    for number in range(len(plan.trainings)):
+    for number in range(len(losses)):
         config = searcher.suggest(str(number))
         assert isinstance(config, dict)
         (name,) = config["signatures"]
@@ -127,6 +127,14 @@ def test_a_network_that_guides_others_is_never_pruned(tiny_file: Path, tmp_path:
     assert len(guides) == 6
     leaving = raced(plan, Store(tmp_path), {name: 9.0 if name in guides else 1.0 for name in plan.trainings})
     assert leaving == set()
+
+
+def test_a_network_that_others_begin_with_is_never_pruned(tiny_file: Path, tmp_path: Path) -> None:
+    tiny_file.write_text(tiny_file.read_text().replace("training:   {", "training:   {from: {training.clip_norm: 1}, "))
+    plan = plan_of(tiny_file, RATES)
+    first = [start.signature for training in plan.trainings.values() for start in training.depends_on]
+    assert len(first) == 6 and len(plan.trainings) == 12
+    assert raced(plan, Store(tmp_path), {name: float(place) for place, name in enumerate(first)}) == set()
 
 
 def test_only_jobs_that_fit_are_at_a_worker_that_starts(tiny_plan: Plan, tmp_path: Path) -> None:

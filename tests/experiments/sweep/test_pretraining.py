@@ -138,9 +138,15 @@ def test_pretrainings_may_begin_with_others(store: Store, tmp_path: Path) -> Non
     plan = planned(tmp_path, "{training.lr: 2.0e-3, training.from: {training.lr: 4.0e-3}}")
     rates = [training.config.lr for training in plan.trainings.values()]
     assert rates == [4.0e-3, 2.0e-3, 1.0e-3]
-    assert list(plan.names.values())[-3:] != [] and "tuned/pretraining/pretraining" in plan.names.values()
+    assert [plan.names[name] for name in plan.trainings] == [
+        "tuned/pretraining/pretraining",
+        "tuned/pretraining",
+        "tuned",
+    ]
+    steps = explain("tuned", recorded(plan, store)).steps
+    assert [step.what for step in steps[1:4]] == ["pretraining", "pretraining", "training"]
+    assert [step.remark for step in steps[2:4]] == ["waits for its pretraining"] * 2
     assert not run_all(plan, store).failures
-    assert len(explain("tuned", recorded(plan, store)).steps) == 7
 
 
 def test_a_data_set_that_is_described_anew_stays_so_for_what_comes_before(pictures: Path, tmp_path: Path) -> None:
